@@ -1,0 +1,306 @@
+//! A chat completion request: read as little as policy needs, change as few bytes as it must.
+
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::fmt;
+
+/// What is wrong with a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// It is not JSON.
+    Json(String),
+    /// A field is missing or wrong.
+    Field {
+        /// Which; empty for the body as a whole.
+        param: &'static str,
+        /// How.
+        why: String,
+    },
+}
+
+/// What policy needs to know of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ChatRequest {
+    /// The model as the caller named it.
+    pub model: String,
+    /// Whether the answer is to be streamed.
+    pub stream: bool,
+    /// Whether the caller asked for usage in the stream.
+    pub include_usage: bool,
+    /// Most output tokens of all choices together, where the caller set a bound.
+    pub max_output: Option<u64>,
+    /// Choices.
+    pub choices: u64,
+    /// Bytes of the body without white space outside: never fewer than its tokens.
+    pub bytes: usize,
+    /// Images that the provider fetches itself, whose tokens the bytes don't bound.
+    pub remote_images: u64,
+    /// Where the model's value stands in the body.
+    model_at: (usize, usize),
+    /// Where `stream_options` stands, if it does.
+    stream_options_at: Option<(usize, usize)>,
+    /// After the opening brace.
+    after_brace: usize,
+}
+
+/// What is changed on the way out. Everything else stays byte for byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Edit<'a> {
+    /// The model as the provider names it.
+    pub model: &'a str,
+}
+
+/// Top-level fields in order, values unparsed.
+struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields<'de>, A::Error> {
+        let mut fields = Vec::new();
+        while let Some(key) = map.next_key::<CowStr<'de>>()? {
+            fields.push((key.0, map.next_value::<&'de RawValue>()?));
+        }
+        Ok(Fields(fields))
+    }
+}
+
+/// A string, borrowed where it has no escapes.
+struct CowStr<'a>(Cow<'a, str>);
+
+impl<'de> serde::Deserialize<'de> for CowStr<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct V;
+        impl<'de> Visitor<'de> for V {
+            type Value = CowStr<'de>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(CowStr(Cow::Borrowed(text)))
+            }
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(CowStr(Cow::Owned(text.to_owned())))
+            }
+        }
+        from.deserialize_str(V)
+    }
+}
+
+fn wrong<T>(param: &'static str, why: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong::Field { param, why: why.into() })
+}
+
+impl ChatRequest {
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(body: &[u8]) -> Result<ChatRequest, Wrong> {
+        let text = std::str::from_utf8(body).map_err(|e| Wrong::Json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
+        let mut de = serde_json::Deserializer::from_str(text);
+        let fields = de.deserialize_map(FieldsVisitor).and_then(|f| de.end().map(|()| f));
+        let fields = match fields {
+            Ok(fields) => fields.0,
+            Err(e) if e.is_data() => return wrong("", "The body must be a JSON object."),
+            Err(e) => return Err(Wrong::Json(e.to_string())),
+        };
+        let at = |raw: &RawValue| span(text, raw.get());
+        let model_raw = only(&fields, "model")?.ok_or(Wrong::Field { param: "model", why: "is missing".into() })?;
+        let model: String = match serde_json::from_str(model_raw.get()) {
+            Ok(model) => model,
+            Err(_) => return wrong("model", "must be a string"),
+        };
+        if model.is_empty() || model.len() > 256 || model.contains(char::is_control) {
+            return wrong("model", "must have 1 to 256 characters");
+        }
+        match only(&fields, "messages")? {
+            None => return wrong("messages", "is missing"),
+            Some(raw) if !raw.get().starts_with('[') => return wrong("messages", "must be an array"),
+            Some(raw) if raw.get().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => return wrong("messages", "must not be empty"),
+            Some(_) => {}
+        }
+        let stream = match only(&fields, "stream")?.map(RawValue::get) {
+            None | Some("null" | "false") => false,
+            Some("true") => true,
+            Some(_) => return wrong("stream", "must be true or false"),
+        };
+        let options = only(&fields, "stream_options")?.filter(|raw| raw.get() != "null");
+        let include_usage = match options {
+            None => false,
+            Some(_) if !stream => return wrong("stream_options", "is only allowed when `stream` is true"),
+            Some(raw) => match serde_json::from_str::<serde_json::Value>(raw.get()) {
+                Ok(serde_json::Value::Object(o)) => o.get("include_usage") == Some(&serde_json::Value::Bool(true)),
+                _ => return wrong("stream_options", "must be an object"),
+            },
+        };
+        let choices = whole_number(&fields, "n", 1, 128)?.unwrap_or(1);
+        let old = whole_number(&fields, "max_tokens", 1, 10_000_000)?;
+        let new = whole_number(&fields, "max_completion_tokens", 1, 10_000_000)?;
+        let stream_options_at = only(&fields, "stream_options")?.and_then(at);
+        let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
+        Ok(ChatRequest {
+            model,
+            stream,
+            include_usage,
+            // Where both are set, providers differ in which they heed: the larger is the bound.
+            max_output: old.max(new).map(|n| n.saturating_mul(choices)),
+            choices,
+            bytes: text.trim().len(),
+            remote_images: u64::try_from(text.matches("\"image_url\"").count().div_ceil(2)).unwrap_or(0),
+            model_at: at(model_raw).unwrap_or((0, 0)),
+            stream_options_at,
+            after_brace,
+        })
+    }
+
+    /// The body for a provider: the model renamed, usage asked for in streams, all else untouched.
+    pub fn edit(&self, body: &[u8], edit: &Edit<'_>) -> Vec<u8> {
+        let model = serde_json::Value::from(edit.model).to_string();
+        let mut changes: Vec<((usize, usize), String)> = vec![(self.model_at, model)];
+        if self.stream && !self.include_usage {
+            match self.stream_options_at {
+                None => changes.push(((self.after_brace, self.after_brace), "\"stream_options\":{\"include_usage\":true},".into())),
+                Some(at) => changes.push((at, with_usage(body.get(at.0..at.1).unwrap_or_default()))),
+            }
+        }
+        changes.sort_by_key(|(at, _)| *at);
+        let mut out = Vec::with_capacity(body.len().saturating_add(64));
+        let mut from = 0;
+        for ((start, end), text) in changes {
+            out.extend_from_slice(body.get(from..start).unwrap_or_default());
+            out.extend_from_slice(text.as_bytes());
+            from = end;
+        }
+        out.extend_from_slice(body.get(from..).unwrap_or_default());
+        out
+    }
+}
+
+/// `stream_options` with `include_usage` set.
+fn with_usage(raw: &[u8]) -> String {
+    let mut options = match serde_json::from_slice::<serde_json::Value>(raw) {
+        Ok(serde_json::Value::Object(options)) => options,
+        _ => serde_json::Map::new(),
+    };
+    options.insert("include_usage".into(), true.into());
+    serde_json::Value::Object(options).to_string()
+}
+
+/// The one value of a field. A field given twice is refused: gateway and provider might each believe
+/// another one.
+fn only<'a>(fields: &[(Cow<'_, str>, &'a RawValue)], name: &'static str) -> Result<Option<&'a RawValue>, Wrong> {
+    let mut values = fields.iter().filter(|(k, _)| k == name).map(|(_, v)| *v);
+    let first = values.next();
+    if values.next().is_some() {
+        return wrong(name, "is given twice");
+    }
+    Ok(first)
+}
+
+fn whole_number(fields: &[(Cow<'_, str>, &RawValue)], name: &'static str, low: u64, high: u64) -> Result<Option<u64>, Wrong> {
+    let Some(raw) = only(fields, name)?.filter(|raw| raw.get() != "null") else { return Ok(None) };
+    match raw.get().parse::<u64>() {
+        Ok(n) if (low..=high).contains(&n) => Ok(Some(n)),
+        _ => wrong(name, format!("must be a whole number between {low} and {high}")),
+    }
+}
+
+/// Where `part`, a slice of `whole`, stands in it.
+fn span(whole: &str, part: &str) -> Option<(usize, usize)> {
+    let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some((start, end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn edited(body: &str) -> String {
+        let request = ChatRequest::read(body.as_bytes()).unwrap();
+        String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real" })).unwrap()
+    }
+
+    #[test]
+    fn only_what_must_change_changes() {
+        assert_eq!(
+            edited(r#" { "x" : [1e309, "\u0000"], "model":"a" ,"messages":[ {} ] } "#),
+            r#" { "x" : [1e309, "\u0000"], "model":"real" ,"messages":[ {} ] } "#
+        );
+        assert_eq!(edited(r#"{"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#);
+        assert_eq!(edited(r#"{"stream_options":{"z":1},"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true,"z":1},"model":"real","messages":[{}],"stream":true}"#);
+        assert_eq!(edited(r#"{"stream_options":null,"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#);
+        let asked = r#"{"model":"real","stream_options":{ "include_usage" :true},"messages":[{}],"stream":true}"#;
+        assert_eq!(edited(asked), asked);
+    }
+
+    #[test]
+    fn bounds_are_read() {
+        let read = |extra: &str| ChatRequest::read(format!(r#"{{"model":"a","messages":[{{}}]{extra}}}"#).as_bytes());
+        assert_eq!(read("").unwrap().max_output, None);
+        assert_eq!(read(r#","max_tokens":5"#).unwrap().max_output, Some(5));
+        assert_eq!(read(r#","max_tokens":5,"max_completion_tokens":7,"n":2"#).unwrap().max_output, Some(14));
+        assert_eq!(read(r#","max_tokens":null,"n":null"#).unwrap().max_output, None);
+    }
+
+    #[test]
+    fn wrong_bodies_are_told_apart() {
+        let with = |extra: &str| format!(r#"{{"model":"a","messages":[{{}}]{extra}}}"#);
+        for (body, param) in [
+            ("[]".to_owned(), ""),
+            ("\"a\"".to_owned(), ""),
+            (r#"{"messages":[{}]}"#.to_owned(), "model"),
+            (r#"{"model":5,"messages":[{}]}"#.to_owned(), "model"),
+            (r#"{"model":"","messages":[{}]}"#.to_owned(), "model"),
+            (r#"{"model":"a","model":"b","messages":[{}]}"#.to_owned(), "model"),
+            (r#"{"model":"a"}"#.to_owned(), "messages"),
+            (r#"{"model":"a","messages":"hi"}"#.to_owned(), "messages"),
+            (r#"{"model":"a","messages":[ ]}"#.to_owned(), "messages"),
+            (with(r#","stream":"yes""#), "stream"),
+            (with(r#","stream_options":{}"#), "stream_options"),
+            (with(r#","stream":true,"stream_options":[]"#), "stream_options"),
+            (with(r#","max_tokens":"ten""#), "max_tokens"),
+            (with(r#","max_tokens":-1"#), "max_tokens"),
+            (with(r#","max_tokens":1e3"#), "max_tokens"),
+            (with(r#","n":0"#), "n"),
+        ] {
+            match ChatRequest::read(body.as_bytes()) {
+                Err(Wrong::Field { param: told, .. }) => assert_eq!(told, param, "{body}"),
+                other => panic!("{body}: {other:?}"),
+            }
+        }
+        for body in ["", "{", "{\"a\":}", "{\"model\":\"a\",\"messages\":[{}]} x", "nul"] {
+            assert!(matches!(ChatRequest::read(body.as_bytes()), Err(Wrong::Json(_))), "{body}");
+        }
+        assert!(matches!(ChatRequest::read(b"{\"a\":\"\xff\"}"), Err(Wrong::Json(_))));
+    }
+
+    #[test]
+    fn deep_nesting_is_read_without_harm() {
+        let deep = format!(r#"{{"model":"a","messages":[{}{}]}}"#, "[".repeat(100_000), "]".repeat(100_000));
+        assert!(ChatRequest::read(deep.as_bytes()).is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_a_panic(bytes: Vec<u8>) {
+            let _ = ChatRequest::read(&bytes);
+        }
+
+        #[test]
+        fn the_edited_body_differs_in_the_model_only(model in "[a-z\"\\\\é]{1,8}", key in "[a-z]{1,5}", value: i64) {
+            let body = serde_json::json!({ format!("x{key}"): value, "model": model, "messages": [{}] });
+            let out: serde_json::Value = serde_json::from_str(&edited(&body.to_string())).unwrap();
+            let mut expected = body;
+            expected["model"] = "real".into();
+            prop_assert_eq!(out, expected);
+        }
+    }
+}

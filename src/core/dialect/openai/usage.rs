@@ -1,0 +1,82 @@
+//! Usage as OpenAI tells it. `prompt_tokens` contains the cached tokens.
+
+use crate::price::Usage;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// More tokens than any request can have; larger figures are taken for nonsense.
+const SANE: u64 = 100_000_000;
+
+/// What a stream event tells about usage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UsageBody {
+    /// The usage.
+    pub usage: Usage,
+    /// Whether the event carries nothing else.
+    pub only_usage: bool,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    #[serde(default)]
+    choices: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    usage: Option<Wire>,
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    #[serde(default)]
+    prompt_tokens: Option<u64>,
+    #[serde(default)]
+    completion_tokens: Option<u64>,
+    #[serde(default)]
+    prompt_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize)]
+struct Details {
+    #[serde(default)]
+    cached_tokens: Option<u64>,
+}
+
+impl Wire {
+    fn usage(&self) -> Option<Usage> {
+        let input = self.prompt_tokens?;
+        // Embeddings have no completion tokens.
+        let output = self.completion_tokens.unwrap_or(0);
+        let cached_input = self.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens).unwrap_or(0);
+        let sane = [input, output, cached_input].iter().all(|n| *n <= SANE);
+        sane.then_some(Usage { input, output, cached_input: cached_input.min(input) })
+    }
+}
+
+/// The usage in a whole answer; `None` if it tells none, or none that can be true.
+pub fn usage_of_answer(body: &[u8]) -> Option<Usage> {
+    serde_json::from_slice::<Body>(body).ok()?.usage?.usage()
+}
+
+/// The usage in a stream event's data.
+pub fn usage_of_chunk(data: &[u8]) -> Option<UsageBody> {
+    let body: Body = serde_json::from_slice(data).ok()?;
+    let usage = body.usage?.usage()?;
+    Some(UsageBody { usage, only_usage: body.choices.is_none_or(|c| c.is_empty()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_that_cannot_be_true_is_no_usage() {
+        for bad in [
+            "", "[]", "{}", r#"{"usage":null}"#, r#"{"usage":{}}"#, r#"{"usage":{"prompt_tokens":-1,"completion_tokens":2}}"#,
+            r#"{"usage":{"prompt_tokens":1.5,"completion_tokens":2}}"#, r#"{"usage":{"prompt_tokens":1e30,"completion_tokens":2}}"#,
+            r#"{"usage":{"prompt_tokens":100000001,"completion_tokens":2}}"#,
+        ] {
+            assert_eq!(usage_of_answer(bad.as_bytes()), None, "{bad}");
+        }
+        let good = r#"{"choices":[{}],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}}"#;
+        assert_eq!(usage_of_answer(good.as_bytes()), Some(Usage { input: 5, output: 2, cached_input: 5 }));
+    }
+}

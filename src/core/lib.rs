@@ -1,0 +1,38 @@
+//! Everything Tollgate can decide without I/O.
+//!
+//! Nothing here reads a clock, draws a random number, waits or logs: `now` and random bits are
+//! arguments, and every decision is a value. That is what lets the tests replay, shrink and
+//! simulate it.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`units`], [`ids`] | the vocabulary: money, tokens, time, names |
+//! | [`auth`] | the shape of a gateway key; how it is hashed |
+//! | [`config`] | a tenant's configuration document, parsed once into types that cannot be wrong |
+//! | [`protocol`] | what a worker and a tenant's object say to each other |
+//! | [`limit`] | sliding windows |
+//! | [`budget`] | budget periods and accounts |
+//! | [`tenant`] | the ledger: joins the above into one machine, `Command → (Reply, Writes, alarm)` |
+//! | [`directory`] | which tenants exist and what they spent |
+//! | [`catalog`], [`price`] | providers, models and prices as rows of data; the cost of a request |
+//! | [`plan`] | from a model's name to the targets to try |
+//! | [`cache`] | what makes two requests the same, and which answers may be kept |
+//! | [`dialect`], [`sse`] | wire formats; the stream meter |
+//! | [`failure`] | what can go wrong, and what the client is told |
+
+pub mod auth;
+pub mod budget;
+pub mod cache;
+pub mod catalog;
+pub mod config;
+pub mod dialect;
+pub mod directory;
+pub mod failure;
+pub mod ids;
+pub mod limit;
+pub mod plan;
+pub mod price;
+pub mod protocol;
+pub mod sse;
+pub mod tenant;
+pub mod units;

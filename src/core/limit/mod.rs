@@ -1,0 +1,5 @@
+//! Limits over time.
+
+mod window;
+
+pub use window::{SLOTS, Window};

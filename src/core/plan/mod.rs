@@ -1,0 +1,113 @@
+//! From a model's name to the targets to try.
+
+use crate::catalog::Catalog;
+use crate::config::{Config, UnknownPrice, split_target};
+use crate::failure::Failure;
+use crate::price::Price;
+use crate::units::{NanoUsd, Tokens};
+
+/// A model at a provider, with its price.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Target {
+    /// Provider.
+    pub provider: String,
+    /// Model as the provider names it.
+    pub model: String,
+    /// What it costs.
+    pub price: Price,
+    /// Output tokens assumed for a request that sets no bound.
+    pub max_output: Tokens,
+}
+
+/// Targets in the order of attempts, and why these.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The targets.
+    pub targets: Vec<Target>,
+    /// For `x-tollgate-route`.
+    pub reason: String,
+}
+
+/// The plan for a model's name.
+///
+/// # Errors
+/// [`Failure::ModelNotFound`] or [`Failure::PriceUnknown`].
+pub fn plan(name: &str, config: &Config, catalog: &Catalog) -> Result<Plan, Failure> {
+    let not_found = |why: String| Failure::ModelNotFound { model: name.to_owned(), why };
+    let (names, reason) = match config.models.get(name) {
+        Some(alias) => (alias.targets().to_vec(), format!("alias={name}")),
+        None if split_target(name).is_some() => (vec![name.to_owned()], "direct".to_owned()),
+        None => return Err(not_found("it is no alias of this tenant, and not written `provider/model`".to_owned())),
+    };
+    let mut targets = Vec::with_capacity(names.len());
+    for full in &names {
+        let (provider, model) = split_target(full).ok_or_else(|| not_found(format!("its target `{full}` is not `provider/model`")))?;
+        let row = catalog.provider(provider).ok_or_else(|| not_found(format!("there is no provider `{provider}`")))?;
+        let price = price(full, provider, model, config, catalog).ok_or_else(|| Failure::PriceUnknown { model: full.clone() })?;
+        targets.push(Target {
+            provider: provider.to_owned(),
+            model: model.to_owned(),
+            price,
+            max_output: row.max_output_tokens.unwrap_or(config.permit.default_output_tokens),
+        });
+    }
+    Ok(Plan { targets, reason })
+}
+
+/// The tenant's own price goes before the catalogue's, an exact one before a provider's.
+fn price(full: &str, provider: &str, model: &str, config: &Config, catalog: &Catalog) -> Option<Price> {
+    let any = format!("{provider}/*");
+    for key in [full, any.as_str()] {
+        if let Some(spec) = config.prices.get(key) {
+            return spec.price(&format!("tenant:{key}"));
+        }
+    }
+    catalog.price(provider, model).or_else(|| match &config.unknown_price {
+        UnknownPrice::Reject => None,
+        UnknownPrice::DefaultPrice(spec) => spec.price("tenant:default_price"),
+    })
+}
+
+impl Plan {
+    /// The most that the request can cost, and the input's part of it, at the dearest target.
+    pub fn worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> (NanoUsd, NanoUsd) {
+        let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
+        let most = self.targets.iter().map(|t| t.price.worst_case(input, output(t))).max().unwrap_or(NanoUsd::MAX);
+        let input_only = self.targets.iter().map(|t| t.price.worst_case(input, 0)).max().unwrap_or(NanoUsd::MAX);
+        (most, input_only)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn catalog() -> Catalog {
+        Catalog::new(Some(r#"{"sim":{"base_url":"http://127.0.0.1:1/v1","api_key_env":"K"}}"#)).unwrap()
+    }
+
+    fn config(text: &str) -> Config {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn names_become_targets() {
+        let config = config(r#"{"models":{"fast":{"targets":["openai/gpt-4o-mini","sim/x"]}},"prices":{"sim/*":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#);
+        let plan = |name: &str| super::plan(name, &config, &catalog());
+        let fast = plan("fast").unwrap();
+        assert_eq!(fast.reason, "alias=fast");
+        assert_eq!(fast.targets.iter().map(|t| t.model.as_str()).collect::<Vec<_>>(), ["gpt-4o-mini", "x"]);
+        assert_eq!(fast.worst_case(1_000_000, Some(0), 1).0.to_string(), "9");
+        assert_eq!(plan("openai/gpt-4o").unwrap().reason, "direct");
+        for unknown in ["gpt-4o", "nobody/gpt-4o", "openai/"] {
+            assert!(matches!(plan(unknown), Err(Failure::ModelNotFound { .. })), "{unknown}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_price_is_never_free() {
+        assert!(matches!(plan("sim/x", &config("{}"), &catalog()), Err(Failure::PriceUnknown { .. })));
+        let charged = config(r#"{"unknown_price":{"default_price":{"input_usd_per_mtok":"7","output_usd_per_mtok":"7"}}}"#);
+        assert_eq!(plan("sim/x", &charged, &catalog()).unwrap().targets[0].price.base.input, 7_000_000);
+    }
+}

@@ -1,0 +1,5 @@
+//! Server-sent events: a meter that watches a stream of chat-completion chunks go by.
+
+mod meter;
+
+pub use meter::{MAX_HELD, Meter};

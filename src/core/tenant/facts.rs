@@ -1,0 +1,134 @@
+//! What must survive, and the form in which it does. These types are stored: change them only
+//! additively, and see the pinned bytes in the tests.
+
+use crate::budget::{Account, AccountKey};
+use crate::ids::PermitId;
+use crate::limit::Window;
+use crate::protocol::{Attempt, Hold, Totals};
+use crate::units::{NanoUsd, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "f", rename_all = "snake_case")]
+pub enum Fact {
+    /// A new life of the object began; what the earlier one left open is orphaned.
+    Started {
+        /// Its number, larger than any before.
+        epoch: u64,
+        /// When it was loaded.
+        at: Timestamp,
+        /// How long orphans are waited for.
+        lifetime: i64,
+        /// The keys of then: an orphan may have been any of theirs.
+        keys: Vec<String>,
+    },
+    /// So much may be handed out from now on.
+    Credit {
+        /// Permits up to this running number.
+        granted: u64,
+        /// Money, by account: the most that may be held at a time.
+        accounts: Vec<Hold>,
+    },
+    /// Permits ended.
+    Lines {
+        /// One for each attempt.
+        lines: Vec<Line>,
+    },
+}
+
+/// How a permit ended, as far as one attempt is concerned.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Line {
+    /// The permit.
+    pub permit: PermitId,
+    /// Which attempt, from 1; 0 where there was none.
+    pub n: u16,
+    /// When the line was written.
+    pub at: Timestamp,
+    /// When the permit was given.
+    pub admitted_at: Timestamp,
+    /// Gateway key's id; empty where a crash forgot it.
+    pub key: String,
+    /// What kind of end.
+    pub kind: LineKind,
+    /// The attempt, where one is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// What it did to each account.
+    pub charges: Vec<Charge>,
+}
+
+/// Kinds of ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LineKind {
+    /// Reported with its true cost.
+    Settled,
+    /// Reported as never sent.
+    Released,
+    /// Nobody reported it in time.
+    Expired,
+    /// The truth about an expired permit, as a difference.
+    Corrected,
+}
+
+/// What a line did to an account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Charge {
+    /// The account.
+    #[serde(rename = "a")]
+    pub account: AccountKey,
+    /// The hold that ended.
+    #[serde(rename = "h")]
+    pub hold: NanoUsd,
+    /// What was charged; negative only in corrections.
+    #[serde(rename = "c")]
+    pub cost: NanoUsd,
+}
+
+/// A permit under way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Open {
+    /// When it was given.
+    pub at: Timestamp,
+    /// When it is closed if nobody reports.
+    pub until: Timestamp,
+    /// Gateway key's id; empty where a crash forgot it.
+    #[serde(default)]
+    pub key: String,
+    /// What it holds.
+    #[serde(default)]
+    pub holds: Vec<Hold>,
+    /// The part of each hold that is input.
+    #[serde(default)]
+    pub input_cost: NanoUsd,
+    /// Whether a crash forgot the rest: it may never have been given.
+    #[serde(default)]
+    pub unknown: bool,
+}
+
+/// The ledger's state.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The last journal row that is contained.
+    pub journal: u64,
+    /// The life that wrote it.
+    pub epoch: u64,
+    /// Permits given in that life.
+    pub issued: u64,
+    /// Permits that might have been given.
+    pub granted: u64,
+    /// Windows by limit and subject.
+    pub windows: Vec<(String, String, Window)>,
+    /// Accounts.
+    pub accounts: Vec<(AccountKey, Account)>,
+    /// Permits under way.
+    pub live: Vec<(u64, Open)>,
+    /// Permits of earlier lives.
+    pub orphans: Vec<(PermitId, Open)>,
+    /// Expired permits that may still be corrected, with what they were charged.
+    pub expired: Vec<(PermitId, Timestamp, Vec<Charge>)>,
+    /// All-time totals.
+    pub totals: Totals,
+}

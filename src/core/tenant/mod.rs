@@ -1,0 +1,325 @@
+//! The ledger of one tenant: `Command → (Reply, Writes, alarm)`.
+//!
+//! # Write-ahead credit
+//! Money and permits are handed out from *credit* that is on disk before anything is handed out. Inside
+//! the credit an admission writes nothing. After a crash the credit that nobody accounted for counts
+//! as handed out ([`orphans`](Tenant)) until the permits of that life have expired, so a crash can only
+//! make the ledger more careful.
+//!
+//! # Facts
+//! What must survive is a [`Fact`]. A turn decides, then applies its facts to memory and appends them
+//! to the journal in one row. Loading applies the same facts to the last snapshot, by the same
+//! function. A snapshot is only a shorter way to the same state.
+//!
+//! # A turn
+//! [`Tenant::handle`] and [`Tenant::alarm`] are synchronous and pure: the shell loads, hands in `now`,
+//! and afterwards applies the writes in order, sets the alarm and answers.
+
+mod admit;
+mod facts;
+mod keys;
+mod ledger;
+mod settle;
+mod views;
+
+pub use facts::{Charge, Fact, Line, LineKind, Open, Snapshot};
+pub use keys::Key;
+use ledger::Ledger;
+
+use crate::config::{Config, Scope};
+use crate::protocol::{Command, Reply, UsageRow};
+use crate::units::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// After this much silence the ledger returns its unused credit and writes a snapshot. Shorter than
+/// the 10 s after which an idle object may be evicted.
+pub const TIDY_AFTER: Millis = 5_000;
+/// Journal rows between two snapshots: what a load has to replay at most.
+pub const SNAPSHOT_EVERY: u64 = 128;
+/// Most permits that one write makes available.
+pub const MAX_GRANT: u64 = 256;
+/// How long lines and minute counters are kept.
+pub const RETENTION: Millis = 35 * 24 * 3_600_000;
+/// Most gateway keys of one tenant: they are all in memory.
+pub const MAX_KEYS: usize = 10_000;
+/// Most distinct minute counters between two snapshots; the rest is counted under the model `other`.
+pub const MAX_TALLY: usize = 5_000;
+
+/// What is to be stored. The shell applies these in order, without waiting in between.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// Append a journal row.
+    Append {
+        /// Its number, one more than the last.
+        n: u64,
+        /// When.
+        at: Timestamp,
+        /// What happened.
+        facts: Vec<Fact>,
+    },
+    /// Replace the snapshot.
+    Snapshot(Box<Snapshot>),
+    /// Add to the minute counters.
+    Usage(Vec<UsageRow>),
+    /// Store a configuration version.
+    Config(Box<StoredConfig>),
+    /// Insert or replace a key.
+    Key(Box<Key>),
+    /// Forget journal rows that are older than `before` and not newer than row `up_to`, minute counters
+    /// and configuration versions (but the current) older than `before`.
+    Trim {
+        /// Age.
+        before: Timestamp,
+        /// The last row that the snapshot covers.
+        up_to: u64,
+    },
+    /// Forget everything.
+    DeleteAll,
+}
+
+/// A configuration version.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StoredConfig {
+    /// Counted from 1.
+    pub version: u64,
+    /// When it was stored.
+    pub at: Timestamp,
+    /// The document.
+    pub config: Config,
+}
+
+/// A question that only the store can answer, asked after the writes of the turn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Query {
+    /// Minute counters in `[from, to)`.
+    Usage {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
+    },
+}
+
+/// The answer of a turn.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// Known.
+    Reply(Reply),
+    /// To be read.
+    Read(Query),
+}
+
+/// What a turn wants.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// Stored first.
+    pub writes: Vec<Write>,
+    /// Set the alarm to this time; leave it alone if absent.
+    pub alarm: Option<Timestamp>,
+    /// Sent last.
+    pub answer: Answer,
+}
+
+/// One tenant.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tenant {
+    config: Option<Rc<StoredConfig>>,
+    /// By hash of the key.
+    keys: BTreeMap<String, Key>,
+    ledger: Ledger,
+    /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
+    begun: bool,
+    /// When the alarm will ring, as far as this life knows.
+    armed: Option<Timestamp>,
+    /// The latest time seen. Time never runs backwards in here.
+    clock: Timestamp,
+}
+
+/// What is on disk.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stored {
+    /// The current configuration.
+    pub config: Option<StoredConfig>,
+    /// All keys.
+    pub keys: Vec<Key>,
+    /// The last snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// Journal rows after it, in order.
+    pub journal: Vec<(u64, Vec<Fact>)>,
+}
+
+impl Tenant {
+    /// Rebuilds the tenant from what is on disk.
+    pub fn load(stored: Stored) -> Tenant {
+        let mut tenant = Tenant { config: stored.config.map(Rc::new), ..Tenant::default() };
+        tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
+        if let Some(snapshot) = stored.snapshot {
+            tenant.ledger = Ledger::restore(snapshot);
+        }
+        let limits = tenant.config.as_ref().map(|c| c.config.limits.clone()).unwrap_or_default();
+        for (n, facts) in stored.journal {
+            for fact in facts {
+                tenant.ledger.replay(&limits, fact);
+            }
+            tenant.ledger.journal = n;
+        }
+        tenant
+    }
+
+    /// One turn.
+    pub fn handle(&mut self, now: Timestamp, command: Command) -> Outcome {
+        let now = self.begin(now);
+        let mut writes = Vec::new();
+        let answer = match command {
+            Command::Admit(admit) => Answer::Reply(self.admit(now, &admit, &mut writes)),
+            Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
+            Command::Configuration => Answer::Reply(self.configuration()),
+            Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
+            Command::CreateKey(key) => Answer::Reply(self.create_key(now, key, &mut writes)),
+            Command::ListKeys => Answer::Reply(self.list_keys()),
+            Command::RevokeKey { id } => Answer::Reply(self.revoke_key(now, &id, &mut writes)),
+            Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
+            Command::Usage { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, &mut writes);
+                }
+                Answer::Read(Query::Usage { from, to })
+            }
+            Command::Tick => Answer::Reply(self.tick(now, &mut writes)),
+            Command::Delete => {
+                *self = Tenant { clock: self.clock, begun: false, ..Tenant::default() };
+                writes.push(Write::DeleteAll);
+                Answer::Reply(Reply::Done)
+            }
+        };
+        self.snapshot_if_due(now, &mut writes);
+        Outcome { alarm: self.arm(now), writes, answer }
+    }
+
+    /// The alarm rings: closes expired permits, returns unused credit when nobody asks.
+    pub fn alarm(&mut self, now: Timestamp) -> Outcome {
+        let now = self.begin(now);
+        self.armed = None;
+        let mut writes = Vec::new();
+        self.sweep(now, &mut writes);
+        if self.ledger.dirty && now.since(self.ledger.last_admission) >= TIDY_AFTER {
+            self.snapshot(now, &mut writes);
+        }
+        self.snapshot_if_due(now, &mut writes);
+        Outcome { alarm: self.arm(now), writes, answer: Answer::Reply(Reply::Done) }
+    }
+
+    /// Lets time pass and, once in a life, takes over what an earlier life left.
+    fn begin(&mut self, now: Timestamp) -> Timestamp {
+        self.clock = self.clock.max(now);
+        if !self.begun {
+            self.begun = true;
+            let (limits, lifetime) = match &self.config {
+                Some(stored) => (stored.config.limits.as_slice(), stored.config.permit.lifetime()),
+                None => (&[][..], 0),
+            };
+            let by_key = limits.iter().any(|l| l.scope == Scope::Key);
+            let keys: Vec<String> = self.keys.values().filter(|_| by_key).map(|k| k.id.clone()).collect();
+            self.ledger.start(self.clock, limits, &keys, lifetime);
+        }
+        self.clock
+    }
+
+    /// When to ring next, if that is not arranged already. An alarm within the next few seconds will
+    /// look again itself; one that is a minute overdue is taken for lost.
+    fn arm(&mut self, now: Timestamp) -> Option<Timestamp> {
+        let arranged = |at: Timestamp| at <= now.plus(TIDY_AFTER) && now.since(at) < 60_000;
+        if self.armed.is_some_and(arranged) {
+            return None;
+        }
+        let wanted = self.ledger.next_deadline(now)?;
+        if self.armed.is_some_and(|at| at <= wanted && now.since(at) < 60_000) {
+            return None;
+        }
+        self.armed = Some(wanted);
+        self.armed
+    }
+
+    /// Applies facts to memory and appends them.
+    fn record(&mut self, now: Timestamp, mut facts: Vec<Fact>, writes: &mut Vec<Write>) {
+        if facts.is_empty() {
+            return;
+        }
+        if let Some(started) = self.ledger.announce() {
+            facts.insert(0, started);
+        }
+        for fact in &facts {
+            self.ledger.apply(fact);
+        }
+        self.ledger.journal = self.ledger.journal.saturating_add(1);
+        self.ledger.dirty = true;
+        writes.push(Write::Append { n: self.ledger.journal, at: now, facts });
+    }
+
+    fn snapshot_if_due(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+        if self.ledger.journal.saturating_sub(self.ledger.covered) >= SNAPSHOT_EVERY {
+            self.snapshot(now, writes);
+        }
+    }
+
+    /// Returns unused credit and writes a snapshot with the counters since the last one.
+    fn snapshot(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+        if !self.ledger.dirty && self.ledger.tally.is_empty() {
+            return;
+        }
+        // The snapshot must know which life it belongs to.
+        if let Some(started) = self.ledger.announce() {
+            self.record(now, vec![started], writes);
+        }
+        let idle = now.since(self.ledger.last_admission) >= TIDY_AFTER;
+        let (snapshot, rows) = self.ledger.snapshot(now, idle);
+        writes.push(Write::Snapshot(Box::new(snapshot)));
+        if !rows.is_empty() {
+            writes.push(Write::Usage(rows));
+        }
+    }
+
+    /// Due work, at most once an hour.
+    fn tick(&mut self, now: Timestamp, writes: &mut Vec<Write>) -> Reply {
+        if self.config.is_none() {
+            return Reply::NoTenant;
+        }
+        self.sweep(now, writes);
+        let hour = crate::budget::Period::Hour.start(now);
+        let cleaned = self.ledger.totals.cleaned_at.is_none_or(|at| at < hour);
+        if cleaned {
+            self.ledger.totals.cleaned_at = Some(now);
+            self.ledger.forget(now);
+            self.ledger.dirty = true;
+            self.snapshot(now, writes);
+            writes.push(Write::Trim { before: Timestamp(now.0.saturating_sub(RETENTION)), up_to: self.ledger.covered });
+        }
+        Reply::Ticked { cleaned, totals: self.ledger.totals }
+    }
+
+    fn configuration(&self) -> Reply {
+        match &self.config {
+            Some(c) => Reply::Configuration { version: c.version, config: Box::new(c.config.clone()), updated_at: c.at },
+            None => Reply::NoTenant,
+        }
+    }
+
+    fn put_config(&mut self, now: Timestamp, config: Config, if_match: Option<u64>, writes: &mut Vec<Write>) -> Reply {
+        let current = self.config.as_ref().map_or(0, |c| c.version);
+        if if_match.is_some_and(|wanted| wanted != current) {
+            return Reply::Conflict { current };
+        }
+        for limit in &config.limits {
+            self.ledger.resize_windows(now, limit);
+        }
+        let stored = StoredConfig { version: current.saturating_add(1), at: now, config };
+        writes.push(Write::Config(Box::new(stored.clone())));
+        self.config = Some(Rc::new(stored));
+        self.configuration()
+    }
+}
+
+#[cfg(test)]
+mod tests;
