@@ -1,0 +1,25 @@
+//! Tollgate: an AI gateway on Cloudflare Workers.
+//!
+//! A request's way is [`serve`], one straight line. The rest stands around it:
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`ports`] | what the outside world must be able to do, as traits |
+//! | [`serve`] | a request's way, one file a station |
+//! | [`admin`] | the control plane: tenants, keys, fleet |
+//! | [`isolate`] | what one worker isolate remembers between requests |
+//! | [`http`] | requests and answers as plain values |
+//! | `edge` | wasm only: the ports on Cloudflare Workers, and the events |
+//!
+//! Decisions are made in `tollgate-core`; this crate asks and tells.
+
+pub mod admin;
+pub mod http;
+pub mod isolate;
+pub mod ports;
+pub mod serve;
+
+#[cfg(target_arch = "wasm32")]
+mod edge;
+#[cfg(target_arch = "wasm32")]
+pub use edge::*;

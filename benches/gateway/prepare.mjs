@@ -1,5 +1,5 @@
-// Brings the tools, the mock, the floors, the gateway and the peer into being. Everything lands below
-// .tools and build; what is there and current is left alone.
+// Builds the mock, the floors, the gateway and the peer, below .tools and build. What is there and current is
+// left alone. scripts/setup ran before.
 import { accessSync, constants, copyFileSync, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { crates, here, portkey, root } from "./paths.mjs";
@@ -31,14 +31,7 @@ async function wrk() {
   throw new Error("wrk is missing: apt-get install wrk (Debian, Ubuntu), brew install wrk (macOS)");
 }
 
-async function packages() {
-  if (existsSync(join(root, "node_modules/.bin/esbuild")) && existsSync(join(root, "node_modules/workerd"))) return;
-  say("installing the project's npm packages");
-  await run("npm", ["ci"], { cwd: root, show: true });
-}
-
 async function crate(folder, ...more) {
-  if (!onPath("cargo")) throw new Error("cargo is missing: https://rustup.rs");
   const manifest = join(here, folder, "Cargo.toml");
   const args = ["build", "--release", "--locked", "--quiet", "--manifest-path", manifest, ...more];
   // The folder decides which rust-toolchain.toml is read.
@@ -46,10 +39,11 @@ async function crate(folder, ...more) {
 }
 
 async function gateway() {
-  const build = join(root, "scripts/build");
-  if (!existsSync(build)) throw new Error("scripts/build is missing, so the gateway cannot be built: leave it out with --only");
-  await run(build, [], { cwd: root, show: true });
-  if (!existsSync(join(root, "build/index.js"))) throw new Error("scripts/build made no build/index.js");
+  try {
+    await run("./scripts/build", [], { cwd: root, show: true });
+  } catch (error) {
+    throw new Error(`the gateway could not be built (${error.message.trim()}); --only leaves it out`);
+  }
 }
 
 const same = (a, b) => existsSync(a) && existsSync(b) && readFileSync(a).equals(readFileSync(b));
@@ -75,7 +69,7 @@ async function peer() {
     '--define:process.env.NODE_ENV="production"',
     '--banner:js=import {createRequire as __cr} from "node:module"; const require=__cr("/"); console.clear=()=>{};',
     "--outfile=portkey.js",
-  ]; // prettier-ignore
+  ];
   await run(join(root, "node_modules/.bin/esbuild"), args, { cwd: portkey });
 }
 
@@ -87,7 +81,6 @@ const steps = {
 
 /** Makes ready what `needs` names, and what every run needs. */
 export async function prepare(needs) {
-  await packages();
   await wrk();
   say("building what the run needs");
   await crate("mockllm");

@@ -7,7 +7,7 @@ import { root } from "./paths.mjs";
 
 const running = new Set();
 const cleanups = new Set();
-let stopping = false;
+let stopped;
 
 /** Has `stop` called at the end, whatever the end is. Returns a function that calls it now. */
 export function atEnd(stop) {
@@ -19,7 +19,7 @@ export function atEnd(stop) {
 
 /** A child that is stopped with everything else. `stdio` as for spawn. */
 function launch(command, args, options) {
-  if (stopping) throw new Error("stopping");
+  if (stopped) throw new Error("stopping");
   const child = spawn(command, args, options);
   child.closed = new Promise((resolve) => {
     child.once("error", (error) => resolve({ error }));
@@ -48,8 +48,12 @@ async function end(child) {
 }
 
 /** Stops everything that was started here, then runs what `atEnd` was given, newest first. */
-export async function stopAll() {
-  stopping = true;
+export function stopAll() {
+  stopped ??= stopEverything();
+  return stopped;
+}
+
+async function stopEverything() {
   await Promise.all([...running].map(end));
   const left = [...cleanups].reverse();
   cleanups.clear();

@@ -20,6 +20,8 @@
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
 //! | [`failure`] | what can go wrong, and what the client is told |
 
+#![forbid(unsafe_code)]
+
 pub mod auth;
 pub mod budget;
 pub mod cache;

@@ -1,0 +1,59 @@
+//! The directory's object. Its decisions are single rows, so it needs no machine.
+
+use crate::store::{Failed, Store};
+use tollgate_core::directory::{CronRun, DirectoryCommand, DirectoryReply, MAX_PAGE};
+use tollgate_core::units::Timestamp;
+use wasm_bindgen::prelude::*;
+use worker::worker_sys::DurableObjectState;
+
+/// The shell around the directory's rows.
+#[wasm_bindgen]
+pub struct DirectoryShell {
+    store: Store,
+}
+
+#[wasm_bindgen]
+impl DirectoryShell {
+    /// Opens the directory.
+    #[wasm_bindgen(constructor)]
+    pub fn new(state: DurableObjectState) -> DirectoryShell {
+        DirectoryShell { store: Store::directory(worker::durable::State::from(state).storage().sql()) }
+    }
+
+    /// One turn: a message in, a reply out.
+    ///
+    /// # Errors
+    /// When the disk fails. Every command may be sent again.
+    pub fn turn(&self, message: &[u8], now: f64) -> Result<Vec<u8>, JsValue> {
+        #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]
+        let now = Timestamp(now as i64);
+        let reply = match serde_json::from_slice(message) {
+            Ok(command) => self.handle(now, command).map_err(|e| JsValue::from_str(&e))?,
+            Err(e) => DirectoryReply::Failed { why: format!("unreadable message: {e}") },
+        };
+        serde_json::to_vec(&reply).map_err(|e| JsValue::from_str(&e.to_string()))
+    }
+
+    /// The directory sets no alarms.
+    pub fn alarm(&self, _now: f64) {}
+
+    fn handle(&self, now: Timestamp, command: DirectoryCommand) -> Result<DirectoryReply, Failed> {
+        match command {
+            DirectoryCommand::Add { tenant } => self.store.add_tenant(&tenant, now)?,
+            DirectoryCommand::Remove { tenant } => self.store.remove_tenant(&tenant)?,
+            DirectoryCommand::Told { tenant, totals } => self.store.told(&tenant, &totals, now)?,
+            DirectoryCommand::CronRan { scheduled_at, ticked, cleaned, failed } => {
+                self.store.cron_ran(&CronRun { scheduled_at, finished_at: now, ticked, cleaned, failed })?;
+            }
+            DirectoryCommand::List { after, limit } => {
+                let limit = limit.clamp(1, MAX_PAGE);
+                let mut tenants = self.store.tenants(after.as_deref().unwrap_or(""), limit)?;
+                let more = tenants.len() > limit;
+                tenants.truncate(limit);
+                return Ok(DirectoryReply::Tenants { tenants, more });
+            }
+            DirectoryCommand::LastCron => return Ok(DirectoryReply::Cron { run: self.store.last_cron()? }),
+        }
+        Ok(DirectoryReply::Done)
+    }
+}

@@ -1,0 +1,333 @@
+//! The only SQL. Statements are literals, values are bound, rows are read without
+//! `SqlCursor::one` (which never answers on zero rows).
+
+use tollgate_core::ids::TenantId;
+use tollgate_core::protocol::{Counts, Totals, UsageRow};
+use tollgate_core::tenant::{Query, Snapshot, Stored, Write};
+use tollgate_core::units::{NanoUsd, Timestamp};
+use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
+
+/// Largest piece of a snapshot in bytes; a row may have 2 MB.
+const PART: usize = 1_000_000;
+/// Most rows of an answer.
+const MAX_ROWS: i64 = 100_000;
+
+/// Numbered steps: a new one is appended, none is ever changed.
+const TENANT_STEPS: &[&str] = &[
+    "CREATE TABLE journal (n INTEGER PRIMARY KEY, at INTEGER NOT NULL, facts TEXT NOT NULL)",
+    "CREATE TABLE snapshot (part INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    "CREATE TABLE config (version INTEGER PRIMARY KEY, at INTEGER NOT NULL, body TEXT NOT NULL)",
+    "CREATE TABLE keys (hash TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE usage (minute INTEGER NOT NULL, key TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL,
+       status INTEGER NOT NULL, outcome TEXT NOT NULL, requests INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
+       output_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, latency_ms INTEGER NOT NULL,
+       PRIMARY KEY (minute, key, provider, model, status, outcome)) WITHOUT ROWID",
+];
+
+const DIRECTORY_STEPS: &[&str] = &[
+    "CREATE TABLE tenants (tenant TEXT PRIMARY KEY, created_at INTEGER NOT NULL, told_at INTEGER, totals TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE cron (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+];
+
+/// What went wrong, for the log.
+pub type Failed = String;
+
+/// One object's database.
+pub struct Store {
+    sql: SqlStorage,
+    /// Whether the tables are there. An object that was only asked writes nothing.
+    ready: std::cell::Cell<bool>,
+    steps: &'static [&'static str],
+}
+
+fn int(n: i64) -> Result<Value, Failed> {
+    Value::try_from_i64(n).map_err(|e| e.to_string())
+}
+
+fn count(n: u64) -> Result<Value, Failed> {
+    int(i64::try_from(n).map_err(|e| e.to_string())?)
+}
+
+fn text(s: impl Into<String>) -> Value {
+    Value::String(s.into())
+}
+
+fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
+    serde_json::to_string(value).map(Value::String).map_err(|e| e.to_string())
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failed> {
+    serde_json::from_str(body).map_err(|e| format!("a stored row cannot be read: {e}"))
+}
+
+/// A row's columns.
+struct Row(std::vec::IntoIter<Value>);
+
+impl Row {
+    fn int(&mut self) -> i64 {
+        match self.0.next() {
+            Some(Value::Integer(n)) => n,
+            #[expect(clippy::cast_possible_truncation, reason = "integers arrive as doubles; every stored one is within 2^53")]
+            Some(Value::Float(n)) => n as i64,
+            _ => 0,
+        }
+    }
+
+    fn maybe_int(&mut self) -> Option<i64> {
+        match self.0.next() {
+            Some(Value::Integer(n)) => Some(n),
+            #[expect(clippy::cast_possible_truncation, reason = "integers arrive as doubles; every stored one is within 2^53")]
+            Some(Value::Float(n)) => Some(n as i64),
+            _ => None,
+        }
+    }
+
+    fn count(&mut self) -> u64 {
+        u64::try_from(self.int()).unwrap_or(0)
+    }
+
+    fn text(&mut self) -> String {
+        match self.0.next() {
+            Some(Value::String(s)) => s,
+            _ => String::new(),
+        }
+    }
+}
+
+impl Store {
+    /// A tenant's database.
+    pub fn tenant(sql: SqlStorage) -> Store {
+        Store { sql, ready: std::cell::Cell::new(false), steps: TENANT_STEPS }
+    }
+
+    /// The directory's database.
+    pub fn directory(sql: SqlStorage) -> Store {
+        Store { sql, ready: std::cell::Cell::new(false), steps: DIRECTORY_STEPS }
+    }
+
+    fn exec(&self, statement: &str, values: Vec<Value>) -> Result<SqlCursor, Failed> {
+        self.sql.exec(statement, values).map_err(|e| format!("SQL failed: {e}"))
+    }
+
+    fn rows(&self, statement: &str, values: Vec<Value>) -> Result<Vec<Row>, Failed> {
+        let cursor = self.exec(statement, values)?;
+        let mut rows = Vec::new();
+        for row in cursor.raw() {
+            rows.push(Row(row.map_err(|e| format!("SQL failed: {e}"))?.into_iter()));
+        }
+        Ok(rows)
+    }
+
+    /// How many schema steps were taken; none if nothing was ever stored.
+    fn steps_taken(&self) -> Result<usize, Failed> {
+        if self.rows("SELECT name FROM sqlite_master WHERE name = 'schema_steps'", Vec::new())?.is_empty() {
+            return Ok(0);
+        }
+        let mut rows = self.rows("SELECT count(*) FROM schema_steps", Vec::new())?;
+        Ok(rows.first_mut().map_or(0, |r| usize::try_from(r.int()).unwrap_or(0)))
+    }
+
+    /// Takes the schema steps that are missing.
+    fn prepare(&self) -> Result<(), Failed> {
+        if self.ready.get() {
+            return Ok(());
+        }
+        let taken = self.steps_taken()?;
+        if taken == 0 {
+            self.exec("CREATE TABLE IF NOT EXISTS schema_steps (step INTEGER PRIMARY KEY)", Vec::new())?;
+        }
+        for (step, statement) in (1_i64..).zip(self.steps).skip(taken) {
+            self.exec(statement, Vec::new())?;
+            self.exec("INSERT INTO schema_steps (step) VALUES (?)", vec![int(step)?])?;
+        }
+        self.ready.set(true);
+        Ok(())
+    }
+
+    /// Everything a tenant needs to start. Reads only, unless an older schema has to be brought forward.
+    pub fn load(&self) -> Result<Stored, Failed> {
+        if self.steps_taken()? == 0 {
+            return Ok(Stored::default());
+        }
+        self.prepare()?;
+        let mut stored = Stored::default();
+        if let Some(row) = self.rows("SELECT body FROM config ORDER BY version DESC LIMIT 1", Vec::new())?.first_mut() {
+            stored.config = Some(parse(&row.text())?);
+        }
+        for mut row in self.rows("SELECT body FROM keys ORDER BY hash", Vec::new())? {
+            stored.keys.push(parse(&row.text())?);
+        }
+        let parts: String = self.rows("SELECT body FROM snapshot ORDER BY part", Vec::new())?.iter_mut().map(Row::text).collect();
+        let mut after = 0;
+        if !parts.is_empty() {
+            let snapshot: Snapshot = parse(&parts)?;
+            after = snapshot.journal;
+            stored.snapshot = Some(snapshot);
+        }
+        for mut row in self.rows("SELECT n, facts FROM journal WHERE n > ? ORDER BY n", vec![count(after)?])? {
+            let n = row.count();
+            stored.journal.push((n, parse(&row.text())?));
+        }
+        Ok(stored)
+    }
+
+    /// Applies the writes of a turn.
+    pub fn run(&self, writes: &[Write]) -> Result<(), Failed> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.prepare()?;
+        writes.iter().try_for_each(|write| self.write(write))
+    }
+
+    fn write(&self, write: &Write) -> Result<(), Failed> {
+        match write {
+            Write::Append { n, at, facts } => {
+                self.exec("INSERT INTO journal (n, at, facts) VALUES (?, ?, ?)", vec![count(*n)?, int(at.0)?, json(facts)?])?;
+            }
+            Write::Snapshot(snapshot) => self.write_snapshot(snapshot)?,
+            Write::Usage(rows) => {
+                for row in rows {
+                    self.add_usage(row)?;
+                }
+            }
+            Write::Config(config) => {
+                self.exec("INSERT INTO config (version, at, body) VALUES (?, ?, ?)", vec![count(config.version)?, int(config.at.0)?, json(config)?])?;
+            }
+            Write::Key(key) => {
+                self.exec("INSERT OR REPLACE INTO keys (hash, body) VALUES (?, ?)", vec![text(key.hash.as_str()), json(key)?])?;
+            }
+            Write::Trim { before, up_to } => {
+                self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
+                self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
+            }
+            Write::DeleteAll => {
+                for statement in ["DELETE FROM journal", "DELETE FROM snapshot", "DELETE FROM config", "DELETE FROM keys", "DELETE FROM usage"] {
+                    self.exec(statement, Vec::new())?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), Failed> {
+        let body = serde_json::to_string(snapshot).map_err(|e| e.to_string())?;
+        let mut rest = body.as_str();
+        let mut part = 0_i64;
+        while !rest.is_empty() {
+            let (head, tail) = rest.split_at(rest.floor_char_boundary(PART));
+            self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(head)])?;
+            rest = tail;
+            part = part.saturating_add(1);
+        }
+        self.exec("DELETE FROM snapshot WHERE part >= ?", vec![int(part)?])?;
+        Ok(())
+    }
+
+    fn add_usage(&self, row: &UsageRow) -> Result<(), Failed> {
+        let c = row.counts;
+        let values = vec![
+            int(row.minute.0)?, text(row.key.as_str()), text(row.provider.as_str()), text(row.model.as_str()),
+            int(i64::from(row.status))?, text(row.outcome.as_str()), count(c.requests)?, count(c.input_tokens)?,
+            count(c.output_tokens)?, int(c.cost.get())?, count(c.latency_ms)?,
+        ];
+        self.exec(
+            "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
+             output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost, latency_ms = latency_ms + excluded.latency_ms",
+            values,
+        )?;
+        Ok(())
+    }
+
+    /// Answers a question.
+    pub fn read(&self, query: &Query) -> Result<Vec<UsageRow>, Failed> {
+        let Query::Usage { from, to } = query;
+        if self.steps_taken()? == 0 {
+            return Ok(Vec::new());
+        }
+        let rows = self.rows(
+            "SELECT minute, key, provider, model, status, outcome, requests, input_tokens, output_tokens, cost, latency_ms
+             FROM usage WHERE minute >= ? AND minute < ? ORDER BY minute, key, provider, model, status, outcome LIMIT ?",
+            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
+        )?;
+        let usage = rows.into_iter().map(|mut r| UsageRow {
+            minute: Timestamp(r.int()),
+            key: r.text(),
+            provider: r.text(),
+            model: r.text(),
+            status: u16::try_from(r.int()).unwrap_or(0),
+            outcome: r.text(),
+            counts: Counts {
+                requests: r.count(),
+                input_tokens: r.count(),
+                output_tokens: r.count(),
+                cost: NanoUsd::new(r.int()),
+                latency_ms: r.count(),
+            },
+        });
+        Ok(usage.collect())
+    }
+
+    /// Remembers a tenant.
+    pub fn add_tenant(&self, tenant: &TenantId, now: Timestamp) -> Result<(), Failed> {
+        self.prepare()?;
+        let values = vec![text(tenant.as_str()), int(now.0)?, json(&Totals::default())?];
+        self.exec("INSERT OR IGNORE INTO tenants (tenant, created_at, totals) VALUES (?, ?, ?)", values)?;
+        Ok(())
+    }
+
+    /// Forgets a tenant.
+    pub fn remove_tenant(&self, tenant: &TenantId) -> Result<(), Failed> {
+        self.prepare()?;
+        self.exec("DELETE FROM tenants WHERE tenant = ?", vec![text(tenant.as_str())])?;
+        Ok(())
+    }
+
+    /// Tenants after a name, one more than `limit` to tell whether there are more.
+    pub fn tenants(&self, after: &str, limit: usize) -> Result<Vec<tollgate_core::directory::TenantRow>, Failed> {
+        if self.steps_taken()? == 0 {
+            return Ok(Vec::new());
+        }
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+        let rows = self.rows(
+            "SELECT tenant, created_at, told_at, totals FROM tenants WHERE tenant > ? ORDER BY tenant LIMIT ?",
+            vec![text(after), int(limit)?],
+        )?;
+        let mut out = Vec::with_capacity(rows.len());
+        for mut r in rows {
+            out.push(tollgate_core::directory::TenantRow {
+                tenant: TenantId::try_from(r.text())?,
+                created_at: Timestamp(r.int()),
+                told_at: r.maybe_int().map(Timestamp),
+                totals: parse(&r.text())?,
+            });
+        }
+        Ok(out)
+    }
+
+    /// What a tenant told.
+    pub fn told(&self, tenant: &TenantId, totals: &Totals, now: Timestamp) -> Result<(), Failed> {
+        self.prepare()?;
+        let values = vec![int(now.0)?, json(totals)?, text(tenant.as_str())];
+        self.exec("UPDATE tenants SET told_at = ?, totals = ? WHERE tenant = ?", values)?;
+        Ok(())
+    }
+
+    /// Remembers the last cron run.
+    pub fn cron_ran(&self, run: &tollgate_core::directory::CronRun) -> Result<(), Failed> {
+        self.prepare()?;
+        self.exec("INSERT OR REPLACE INTO cron (id, body) VALUES (1, ?)", vec![json(run)?])?;
+        Ok(())
+    }
+
+    /// The last cron run.
+    pub fn last_cron(&self) -> Result<Option<tollgate_core::directory::CronRun>, Failed> {
+        if self.steps_taken()? == 0 {
+            return Ok(None);
+        }
+        let mut rows = self.rows("SELECT body FROM cron WHERE id = 1", Vec::new())?;
+        rows.first_mut().map(|r| parse(&r.text())).transpose()
+    }
+}

@@ -1,0 +1,93 @@
+//! The control plane: `/admin/v1/…`, JSON, for operators. Closed unless an operator token is configured.
+
+mod fleet;
+mod keys;
+mod tenants;
+
+pub use fleet::run_cron;
+
+use crate::http::{Head, Response};
+use crate::isolate::Isolate;
+use crate::ports::World;
+use crate::serve::read::json_body;
+use serde::de::DeserializeOwned;
+use tollgate_core::auth::same_secret;
+use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
+use tollgate_core::failure::Failure;
+use tollgate_core::ids::TenantId;
+
+/// Largest body of an admin request in bytes: a configuration document and its wrapping.
+const MAX_BODY: usize = tollgate_core::config::MAX_DOCUMENT + 1024;
+
+type Answer<W> = Result<Response<<W as crate::ports::Upstream>::Answer>, Failure>;
+
+/// Answers an admin request. Without the token nothing is told, not even which paths exist.
+///
+/// # Errors
+/// What is wrong with the request.
+pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answer<W> {
+    authorise(isolate, head)?;
+    let path = head.path.strip_prefix("/admin/v1/").unwrap_or_default();
+    let parts: Vec<&str> = path.split('/').collect();
+    let method = head.method.as_str();
+    let not_allowed = |allow| Err(Failure::MethodNotAllowed { allow });
+    match (parts.as_slice(), method) {
+        (["tenants"], "GET") => tenants::list(world, head).await,
+        (["tenants"], _) => not_allowed("GET"),
+        (["tenants", id], "GET") => tenants::get(world, &tenant(id)?).await,
+        (["tenants", id], "PUT") => tenants::put(world, isolate, head, &tenant(id)?).await,
+        (["tenants", id], "DELETE") => tenants::delete(world, isolate, &tenant(id)?).await,
+        (["tenants", _], _) => not_allowed("GET, PUT, DELETE"),
+        (["tenants", id, "config"], "GET") => tenants::config(world, &tenant(id)?).await,
+        (["tenants", id, "config"], "PUT") => tenants::put_config(world, isolate, head, &tenant(id)?).await,
+        (["tenants", _, "config"], _) => not_allowed("GET, PUT"),
+        (["tenants", id, "limits"], "GET") => tenants::limits(world, &tenant(id)?).await,
+        (["tenants", id, "budgets"], "GET") => tenants::budgets(world, &tenant(id)?).await,
+        (["tenants", id, "usage"], "GET") => tenants::usage(world, head, &tenant(id)?).await,
+        (["tenants", _, "limits" | "budgets" | "usage"], _) => not_allowed("GET"),
+        (["tenants", id, "keys"], "GET") => keys::list(world, &tenant(id)?).await,
+        (["tenants", id, "keys"], "POST") => keys::create(world, isolate, head, &tenant(id)?).await,
+        (["tenants", _, "keys"], _) => not_allowed("GET, POST"),
+        (["tenants", id, "keys", key], "GET") => keys::get(world, &tenant(id)?, key).await,
+        (["tenants", id, "keys", key], "DELETE") => keys::revoke(world, &tenant(id)?, key).await,
+        (["tenants", _, "keys", _], _) => not_allowed("GET, DELETE"),
+        (["fleet"], "GET") => fleet::get(world, head).await,
+        (["fleet"], _) => not_allowed("GET"),
+        _ => Err(Failure::NotFound { what: "such path".to_owned() }),
+    }
+}
+
+fn authorise(isolate: &Isolate, head: &Head) -> Result<(), Failure> {
+    let token = isolate.var("TOLLGATE_ADMIN_TOKEN").ok_or(Failure::InvalidOperatorToken)?;
+    let presented = head.credential().ok_or(Failure::InvalidOperatorToken)?;
+    if same_secret(presented, token) { Ok(()) } else { Err(Failure::InvalidOperatorToken) }
+}
+
+fn tenant(id: &str) -> Result<TenantId, Failure> {
+    TenantId::parse(id).ok_or_else(|| Failure::InvalidRequest {
+        param: "tenant".to_owned(),
+        why: "a tenant id has 1 to 32 lower-case letters, digits and `-`, and neither begins nor ends with `-`".to_owned(),
+    })
+}
+
+fn no_tenant(tenant: &TenantId) -> Failure {
+    Failure::NotFound { what: format!("tenant `{tenant}`") }
+}
+
+/// Reads a JSON body into a type. The error names the field.
+async fn body<W: World, T: DeserializeOwned>(world: &W, head: &Head) -> Result<T, Failure> {
+    let bytes = json_body(world, head, MAX_BODY).await?;
+    serde_json::from_slice(&bytes).map_err(|e| {
+        if e.is_data() { Failure::InvalidRequest { param: String::new(), why: e.to_string() } } else { Failure::InvalidJson { why: e.to_string() } }
+    })
+}
+
+/// Asks the directory.
+async fn directory<W: World>(world: &W, command: &DirectoryCommand) -> Result<DirectoryReply, Failure> {
+    let message = serde_json::to_vec(command).map_err(|_| Failure::Internal)?;
+    let reply = world.directory(&message).await.map_err(|_| Failure::LedgerUnavailable)?;
+    match serde_json::from_slice(&reply) {
+        Ok(DirectoryReply::Failed { .. }) | Err(_) => Err(Failure::LedgerUnavailable),
+        Ok(reply) => Ok(reply),
+    }
+}

@@ -1,0 +1,331 @@
+// The module that workerd loads: events in, one crossing into wasm, plain values back.
+//
+// Building Headers, Request and Response objects from Rust costs more than the gateway's own work, so
+// this side builds them, from strings and bytes (docs/architecture.md, "One crossing"). It decides
+// nothing: what to send where, and what to answer, comes from Rust.
+import { DurableObject } from "cloudflare:workers";
+import * as glue from "tollgate-glue";
+
+const NAMES = glue.header_names().split(",");
+
+/** Text variables and secrets, handed to Rust once in the life of an isolate. */
+let configured = false;
+function configure(env) {
+  const text = {};
+  for (const [name, value] of Object.entries(env)) if (typeof value === "string") text[name] = value;
+  glue.configure(JSON.stringify(text));
+  configured = true;
+}
+
+/** "name\nvalue\nname\nvalue" as pairs. */
+function pairs(flat) {
+  const parts = flat.split("\n");
+  const out = [];
+  for (let i = 0; i + 1 < parts.length; i += 2) out.push([parts[i], parts[i + 1]]);
+  return out;
+}
+
+/** Reads a body up to `cap` bytes; null if it is longer. Content-length is believed only where the body cannot be compressed. */
+async function readAll(body, declared, cap) {
+  if (!body) return new Uint8Array(0);
+  if (declared > cap) {
+    await body.cancel().catch(() => {});
+    return null;
+  }
+  if (declared > 0) return new Uint8Array(await new Response(body).arrayBuffer());
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of body) {
+    size += chunk.byteLength;
+    if (size > cap) return null;
+    chunks.push(chunk);
+  }
+  if (chunks.length === 1) return chunks[0];
+  const out = new Uint8Array(size);
+  let at = 0;
+  for (const chunk of chunks) {
+    out.set(chunk, at);
+    at += chunk.byteLength;
+  }
+  return out;
+}
+
+const FLAGS = { timeout: 1, gone: 2, broken: 3, too_large: 4 };
+
+/** One request: what Rust may do for it in the outside world. */
+class Exchange {
+  constructor(request, env, ctx) {
+    this.request = request;
+    this.env = env;
+    this.ctx = ctx;
+    this.abort = null; // of the upstream request under way
+    this.gone = false;
+  }
+
+  now() {
+    return Date.now();
+  }
+
+  random(n) {
+    return crypto.getRandomValues(new Uint8Array(n));
+  }
+
+  log(line) {
+    console.log(line);
+  }
+
+  later(promise) {
+    this.ctx.waitUntil(promise);
+  }
+
+  sleep(ms) {
+    return new Promise((resolve) => setTimeout(resolve, ms));
+  }
+
+  /** The request's body: bytes, or null if it is longer than `cap`. */
+  async body(cap) {
+    try {
+      return await readAll(this.request.body, Number(this.request.headers.get("content-length")) || 0, cap);
+    } catch {
+      return undefined; // the client broke off
+    }
+  }
+
+  /** One turn of a tenant's object (or of the directory). */
+  async turn(tenant, message) {
+    try {
+      const stub = tenant === "" ? this.env.DIRECTORY.getByName("directory") : this.env.TENANTS.getByName(tenant);
+      return await stub.turn(message);
+    } catch (e) {
+      console.error(JSON.stringify({ level: "error", event: "object_failed", message: String(e?.message ?? e), retryable: e?.retryable === true, overloaded: e?.overloaded === true }));
+      return e?.overloaded === true ? 1 : e?.retryable === true ? 2 : 0;
+    }
+  }
+
+  /** The client went away: the upstream request ends, whichever is under way. */
+  watch() {
+    if (this.watching) return;
+    this.watching = true;
+    this.request.signal.addEventListener("abort", () => {
+      this.gone = true;
+      this.abort?.abort();
+    });
+  }
+
+  /**
+   * Asks upstream. Resolves to this exchange with `status`, `answerHead` and, unless it is a stream,
+   * `answer`; status 0 and `flag` say that nothing usable came.
+   */
+  async send(url, headers, body, firstByteMs, totalMs, cap) {
+    this.watch();
+    this.status = 0;
+    this.flag = 0;
+    this.upstream = null;
+    this.answer = null;
+    this.answerHead = "";
+    if (this.gone) return this.fail(FLAGS.gone, "client gone");
+    const abort = (this.abort = new AbortController());
+    let late = false;
+    const expire = () => {
+      late = true;
+      abort.abort();
+    };
+    let timer = setTimeout(expire, Math.min(firstByteMs, totalMs));
+    const started = Date.now();
+    try {
+      const response = await fetch(url, { method: "POST", headers: pairs(headers), body, redirect: "manual", signal: abort.signal });
+      clearTimeout(timer);
+      const h = response.headers;
+      const type = h.get("content-type") ?? "";
+      if (response.ok && type.startsWith("text/event-stream")) {
+        this.upstream = response.body;
+      } else {
+        timer = setTimeout(expire, Math.max(1, totalMs - (Date.now() - started)));
+        const plain = h.get("content-encoding") === null;
+        this.answer = await readAll(response.body, plain ? Number(h.get("content-length")) || 0 : 0, cap);
+        if (this.answer === null) {
+          abort.abort();
+          return this.fail(FLAGS.too_large, "answer too large");
+        }
+      }
+      this.status = response.status;
+      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
+      return this;
+    } catch (e) {
+      this.answer = null;
+      return this.fail(this.gone ? FLAGS.gone : late ? FLAGS.timeout : FLAGS.broken, String(e?.message ?? e));
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  fail(flag, why) {
+    this.status = 0;
+    this.flag = flag;
+    this.why = why;
+    return this;
+  }
+
+  /** The response to the client: given bytes, the upstream's own, the stream, or none. */
+  respond(status, headers, body, own) {
+    let content = body;
+    if (own === 1) content = this.answer;
+    if (own === 2) {
+      const { readable, writable } = new IdentityTransformStream();
+      this.writable = writable;
+      content = readable;
+    }
+    return new Response(content, { status, headers: pairs(headers) });
+  }
+
+  /**
+   * Moves the stream to the client through the meter. Resolves to how it ended: 0 whole, 1 timeout,
+   * 2 client gone, 3 broken off.
+   */
+  async relay(meter, idleMs, totalMs) {
+    const reader = this.upstream.getReader();
+    const writer = this.writable.getWriter();
+    let ended = 0;
+    let moved = Date.now();
+    const started = moved;
+    // One timer looks at the clock now and then; a timer per chunk would cost more than the chunk.
+    const stop = (how) => {
+      if (ended) return;
+      ended = how;
+      this.abort?.abort();
+      reader.cancel().catch(() => {});
+    };
+    const period = Math.max(1, Math.min(1000, Math.floor(Math.min(idleMs, totalMs) / 4)));
+    const clock = setInterval(() => {
+      const now = Date.now();
+      if (this.gone) stop(2);
+      else if (now - moved > idleMs || now - started > totalMs) stop(1);
+    }, period);
+    // A client that leaves shows as a failed or closed writer even while upstream is silent.
+    writer.closed.catch(() => stop(2));
+    try {
+      for (;;) {
+        const { done, value } = await reader.read();
+        if (done) break;
+        moved = Date.now();
+        const changed = meter.push(value);
+        const bytes = changed === undefined ? value : changed;
+        if (bytes.byteLength > 0) {
+          try {
+            await writer.write(bytes);
+          } catch {
+            stop(2);
+            break;
+          }
+        }
+      }
+    } catch {
+      if (!ended) ended = this.gone ? 2 : 3;
+    } finally {
+      clearInterval(clock);
+    }
+    if (this.gone) ended = 2;
+    this.writer = writer;
+    return ended;
+  }
+
+  /** Ends the stream to the client, after a few last bytes. */
+  async close(last) {
+    try {
+      if (last.byteLength > 0) await this.writer.write(last);
+      await this.writer.close();
+    } catch {
+      // the client is gone
+    }
+  }
+
+  /** A stored answer: true with `kept` (JSON) and `answer` (bytes). A KV that is slow or down is a miss. */
+  async cached(key, waitMs) {
+    let timer;
+    const late = new Promise((resolve) => (timer = setTimeout(resolve, waitMs, null)));
+    try {
+      const found = await Promise.race([this.env.CACHE.getWithMetadata(key, "arrayBuffer"), late]);
+      if (!found?.value || !found.metadata) return false;
+      this.kept = JSON.stringify(found.metadata);
+      this.answer = new Uint8Array(found.value);
+      return true;
+    } catch {
+      return false;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async store(key, bytes, metadata, ttl) {
+    try {
+      await this.env.CACHE.put(key, bytes, { expirationTtl: Math.max(60, ttl), metadata: JSON.parse(metadata) });
+      return true;
+    } catch (e) {
+      console.error(JSON.stringify({ level: "error", event: "cache_put_failed", message: String(e?.message ?? e) }));
+      return false;
+    }
+  }
+
+  /** Whether KV answers at all. */
+  async probeCache() {
+    try {
+      await this.env.CACHE.get("probe");
+      return true;
+    } catch {
+      return false;
+    }
+  }
+}
+
+export default {
+  fetch(request, env, ctx) {
+    if (!configured) configure(env);
+    const url = request.url;
+    const headers = request.headers;
+    let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}`;
+    for (const name of NAMES) head += `\n${headers.get(name) ?? ""}`;
+    const answer = glue.serve(head, new Exchange(request, env, ctx));
+    // The work goes on when the client leaves: what was sent must be settled.
+    ctx.waitUntil(answer);
+    return answer;
+  },
+
+  async scheduled(event, env, ctx) {
+    if (!configured) configure(env);
+    await glue.scheduled(event.scheduledTime, new Exchange(null, env, ctx));
+  },
+};
+
+/** The class that the runtime knows, around the one that Rust exports. */
+function shell(Machine) {
+  return class extends DurableObject {
+    #machine = null;
+
+    constructor(ctx, env) {
+      super(ctx, env);
+      this.#machine = new Machine(ctx);
+    }
+
+    #call(method, ...args) {
+      try {
+        this.#machine ??= new Machine(this.ctx);
+        return this.#machine[method](...args);
+      } catch (e) {
+        // Memory may be half changed; what counts is on disk. The next call loads it again.
+        this.#machine = null;
+        throw e;
+      }
+    }
+
+    turn(message) {
+      return this.#call("turn", message, Date.now());
+    }
+
+    alarm() {
+      return this.#call("alarm", Date.now());
+    }
+  };
+}
+
+export const TenantObject = shell(glue.TenantShell);
+export const DirectoryObject = shell(glue.DirectoryShell);

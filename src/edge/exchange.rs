@@ -1,0 +1,239 @@
+//! One event: the ports on top of `Exchange` of `entry.mjs`.
+
+use crate::http::flat;
+use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, ResponseCache, StreamEnd, Unavailable, Upstream};
+use std::future::Future;
+use std::rc::Rc;
+use tollgate_core::cache::{CacheKey, Kept};
+use tollgate_core::ids::TenantId;
+use tollgate_core::sse::Meter;
+use tollgate_core::units::{Millis, Timestamp};
+use wasm_bindgen::prelude::*;
+use wasm_bindgen_futures::{JsFuture, future_to_promise};
+
+#[wasm_bindgen]
+extern "C" {
+    /// The JavaScript half of an event.
+    pub type Exchange;
+
+    #[wasm_bindgen(method)]
+    fn now(this: &Exchange) -> f64;
+    #[wasm_bindgen(method)]
+    fn random(this: &Exchange, n: u32) -> Vec<u8>;
+    #[wasm_bindgen(method)]
+    fn log(this: &Exchange, line: &str);
+    #[wasm_bindgen(method)]
+    fn later(this: &Exchange, promise: js_sys::Promise);
+    #[wasm_bindgen(method)]
+    fn sleep(this: &Exchange, ms: f64) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn body(this: &Exchange, cap: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn turn(this: &Exchange, tenant: &str, message: js_sys::Uint8Array) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, total: f64, cap: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method, getter)]
+    fn status(this: &Exchange) -> u16;
+    #[wasm_bindgen(method, getter)]
+    fn flag(this: &Exchange) -> u8;
+    #[wasm_bindgen(method, getter, js_name = answerHead)]
+    fn answer_head(this: &Exchange) -> String;
+    #[wasm_bindgen(method, getter)]
+    fn answer(this: &Exchange) -> Option<js_sys::Uint8Array>;
+    #[wasm_bindgen(method, getter)]
+    fn kept(this: &Exchange) -> String;
+    #[wasm_bindgen(method)]
+    fn relay(this: &Exchange, meter: &JsValue, idle: f64, total: f64) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn close(this: &Exchange, last: js_sys::Uint8Array) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn cached(this: &Exchange, key: &str, wait: f64) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn store(this: &Exchange, key: &str, bytes: js_sys::Uint8Array, metadata: &str, ttl: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method, js_name = probeCache)]
+    fn probe_cache(this: &Exchange) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn respond(this: &Exchange, status: u16, headers: &str, body: Option<js_sys::Uint8Array>, own: u8) -> JsValue;
+}
+
+/// How long a look into KV may take, in milliseconds.
+const CACHE_WAIT: f64 = 200.0;
+
+/// An event on Workers.
+#[derive(Clone)]
+pub struct World(Rc<Exchange>);
+
+/// The answer's bytes are in the exchange.
+#[derive(Debug)]
+pub struct Outside;
+
+impl World {
+    /// An event.
+    pub fn new(exchange: Exchange) -> World {
+        World(Rc::new(exchange))
+    }
+
+    /// Builds the response.
+    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) -> JsValue {
+        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
+    }
+
+    async fn turn(&self, name: &str, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        let reply = JsFuture::from(self.0.turn(name, message.into())).await.map_err(|_| Unavailable::Failed)?;
+        if let Some(code) = reply.as_f64() {
+            return Err(if code == 1.0 {
+                Unavailable::Overloaded
+            } else if code == 2.0 {
+                Unavailable::Retryable
+            } else {
+                Unavailable::Failed
+            });
+        }
+        Ok(js_sys::Uint8Array::from(reply).to_vec())
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "spans of time stay far below 2^53")]
+fn ms(span: Millis) -> f64 {
+    span as f64
+}
+
+fn cap(bytes: usize) -> u32 {
+    u32::try_from(bytes).unwrap_or(u32::MAX)
+}
+
+impl Clock for World {
+    fn now(&self) -> Timestamp {
+        #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]
+        Timestamp(self.0.now() as i64)
+    }
+
+    fn random(&self) -> [u8; 32] {
+        self.0.random(32).try_into().unwrap_or([0; 32])
+    }
+
+    async fn sleep(&self, span: Millis) {
+        let _ = JsFuture::from(self.0.sleep(ms(span))).await;
+    }
+}
+
+impl Objects for World {
+    async fn tenant(&self, tenant: &TenantId, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        match self.turn(tenant.as_str(), message).await {
+            // Every command is idempotent or has reserved nothing when it fails: asked once more.
+            Err(Unavailable::Retryable) => self.turn(tenant.as_str(), message).await,
+            reply => reply,
+        }
+    }
+
+    async fn directory(&self, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
+        self.turn("", message).await
+    }
+}
+
+/// The meter as JavaScript holds it while it moves a stream.
+#[wasm_bindgen]
+pub struct StreamMeter {
+    meter: Rc<std::cell::RefCell<Meter>>,
+}
+
+#[wasm_bindgen]
+impl StreamMeter {
+    /// The next bytes. Undefined: pass them on as they are.
+    pub fn push(&self, chunk: &[u8]) -> Option<js_sys::Uint8Array> {
+        self.meter.borrow_mut().push(chunk).map(|bytes| bytes.as_slice().into())
+    }
+}
+
+impl Upstream for World {
+    type Answer = Outside;
+
+    async fn send(&self, request: Outgoing) -> Result<Incoming<Outside>, NoAnswer> {
+        let headers = flat(request.headers.iter().map(|(n, v)| (*n, v.as_str())));
+        let body = js_sys::Uint8Array::from(request.body.as_slice());
+        let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.total), cap(request.cap));
+        JsFuture::from(sent).await.map_err(|_| NoAnswer::Broken)?;
+        match (self.0.status(), self.0.flag()) {
+            (0, 1) => return Err(NoAnswer::Timeout),
+            (0, 2) => return Err(NoAnswer::ClientGone),
+            (0, 4) => return Err(NoAnswer::TooLarge),
+            (0, _) => return Err(NoAnswer::Broken),
+            _ => {}
+        }
+        let head = self.0.answer_head();
+        let mut lines = head.split('\n').map(|l| Some(l.to_owned()).filter(|l| !l.is_empty()));
+        let mut next = || lines.next().flatten();
+        let content_type = next().unwrap_or_else(|| "application/json".to_owned());
+        let retry_after = next();
+        let mut headers = Vec::new();
+        for name in ["openai-processing-ms", "openai-version"] {
+            if let Some(value) = next() {
+                headers.push((name, value));
+            }
+        }
+        let whole = self.0.answer().map(|bytes| bytes.to_vec());
+        Ok(Incoming { status: self.0.status(), content_type, retry_after, headers, whole, answer: Outside })
+    }
+
+    async fn relay(&self, meter: Meter, idle: Millis, total: Millis) -> (Meter, StreamEnd) {
+        let shared = Rc::new(std::cell::RefCell::new(meter));
+        let handle = JsValue::from(StreamMeter { meter: Rc::clone(&shared) });
+        let end = JsFuture::from(self.0.relay(&handle, ms(idle), ms(total))).await;
+        let end = match end.ok().and_then(|v| v.as_f64()) {
+            Some(0.0) => StreamEnd::Closed,
+            Some(1.0) => StreamEnd::Timeout,
+            Some(2.0) => StreamEnd::ClientGone,
+            _ => StreamEnd::Broken,
+        };
+        (shared.take(), end)
+    }
+
+    async fn close(&self, last: Vec<u8>) {
+        let _ = JsFuture::from(self.0.close(last.as_slice().into())).await;
+    }
+}
+
+impl ResponseCache for World {
+    async fn get(&self, key: &CacheKey) -> Option<(Kept, Vec<u8>, Outside)> {
+        let found = JsFuture::from(self.0.cached(key.as_str(), CACHE_WAIT)).await.ok()?;
+        if found != JsValue::TRUE {
+            return None;
+        }
+        let kept = serde_json::from_str(&self.0.kept()).ok()?;
+        Some((kept, self.0.answer()?.to_vec(), Outside))
+    }
+
+    async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool {
+        let Ok(metadata) = serde_json::to_string(kept) else { return false };
+        let stored = JsFuture::from(self.0.store(key.as_str(), bytes.into(), &metadata, ttl_s)).await;
+        stored.is_ok_and(|v| v == JsValue::TRUE)
+    }
+
+    async fn probe(&self) -> bool {
+        JsFuture::from(self.0.probe_cache()).await.is_ok_and(|v| v == JsValue::TRUE)
+    }
+}
+
+impl Event for World {
+    async fn body(&self, limit: usize) -> Result<Vec<u8>, NoBody> {
+        let body = JsFuture::from(self.0.body(cap(limit))).await.map_err(|_| NoBody::Broken)?;
+        if body.is_null() {
+            return Err(NoBody::TooLarge);
+        }
+        if body.is_undefined() {
+            return Err(NoBody::Broken);
+        }
+        Ok(js_sys::Uint8Array::from(body).to_vec())
+    }
+
+    fn log(&self, line: &str) {
+        self.0.log(line);
+    }
+
+    fn later(&self, work: impl Future<Output = ()> + 'static) {
+        self.0.later(future_to_promise(async move {
+            work.await;
+            Ok(JsValue::UNDEFINED)
+        }));
+    }
+}

@@ -1,0 +1,62 @@
+//! The ports on Cloudflare Workers, and the events. The only place in this crate that knows JavaScript.
+//!
+//! `entry.mjs` is the other half: it builds requests and responses from the plain values that cross here.
+
+mod exchange;
+
+use crate::http::{Body, HEADERS, Head};
+use crate::isolate::Isolate;
+use crate::ports::Clock;
+use exchange::World;
+pub use exchange::{Exchange, StreamMeter};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+pub use tollgate_durable::{DirectoryShell, TenantShell};
+use tollgate_core::units::Timestamp;
+use wasm_bindgen::prelude::*;
+
+thread_local! {
+    static ISOLATE: RefCell<Rc<Isolate>> = RefCell::new(Rc::new(Isolate::new(BTreeMap::new())));
+}
+
+fn isolate() -> Rc<Isolate> {
+    ISOLATE.with_borrow(Rc::clone)
+}
+
+/// The request headers that are to be handed over, in order.
+#[wasm_bindgen]
+pub fn header_names() -> String {
+    HEADERS.join(",")
+}
+
+/// Takes the text variables and secrets (a JSON object). Called before anything else.
+#[wasm_bindgen]
+pub fn configure(vars: &str) {
+    let vars: BTreeMap<String, String> = serde_json::from_str(vars).unwrap_or_default();
+    ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars)));
+}
+
+/// A request.
+#[wasm_bindgen]
+pub async fn serve(head: String, exchange: Exchange) -> JsValue {
+    let world = World::new(exchange);
+    let response = crate::serve::serve(&world, &isolate(), Head::read(&head)).await;
+    let headers = response.flat_headers();
+    let (bytes, own) = match response.body {
+        Body::Empty => (None, 0),
+        Body::Bytes(bytes) => (Some(bytes), 0),
+        Body::Whole(_) => (None, 1),
+        Body::Stream(_) => (None, 2),
+    };
+    world.respond(response.status, &headers, bytes.as_deref(), own)
+}
+
+/// A cron event.
+#[wasm_bindgen]
+pub async fn scheduled(scheduled_at: f64, exchange: Exchange) {
+    let world = World::new(exchange);
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number of milliseconds")]
+    let scheduled_at = if scheduled_at.is_finite() { Timestamp(scheduled_at as i64) } else { world.now() };
+    crate::admin::run_cron(&world, &isolate(), scheduled_at).await;
+}

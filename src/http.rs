@@ -1,0 +1,212 @@
+//! Requests and answers as plain values.
+
+use tollgate_core::failure::Failure;
+use tollgate_core::units::Timestamp;
+
+/// The request headers that the gateway reads, in the order in which they cross into wasm.
+pub const HEADERS: [&str; 19] = [
+    "authorization",
+    "x-api-key",
+    "content-type",
+    "content-encoding",
+    "x-request-id",
+    "x-client-request-id",
+    "x-tollgate-cache",
+    "x-tollgate-cache-ttl",
+    "x-tollgate-timeout-ms",
+    "x-tollgate-max-cost-usd",
+    "x-tollgate-metadata",
+    "x-tollgate-session",
+    "x-tollgate-dry-run",
+    "idempotency-key",
+    "if-match",
+    "traceparent",
+    "openai-organization",
+    "openai-project",
+    "openai-beta",
+];
+
+/// A request's first lines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Head {
+    /// Method, as sent.
+    pub method: String,
+    /// Path as sent, without the query. Never normalised: `//v1/models` is not `/v1/models`.
+    pub path: String,
+    /// What follows the question mark.
+    pub query: String,
+    headers: Vec<String>,
+}
+
+impl Head {
+    /// Reads `method \n target \n header \n header …` in the order of [`HEADERS`]. A header value cannot
+    /// contain a line feed, so the parts cannot run together.
+    pub fn read(text: &str) -> Head {
+        let mut lines = text.split('\n');
+        let method = lines.next().unwrap_or_default().to_owned();
+        let target = lines.next().unwrap_or_default();
+        let target = target.split('#').next().unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Head { method, path: path.to_owned(), query: query.to_owned(), headers: lines.map(str::to_owned).collect() }
+    }
+
+    /// A header's value; `None` if it is absent or empty.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let at = HEADERS.iter().position(|n| *n == name)?;
+        self.headers.get(at).map(|v| v.trim()).filter(|v| !v.is_empty())
+    }
+
+    /// The credential: `Authorization: Bearer …`, or `x-api-key`.
+    pub fn credential(&self) -> Option<&str> {
+        let bearer = self.header("authorization").and_then(|v| {
+            let (scheme, rest) = v.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| rest.trim())
+        });
+        bearer.or_else(|| self.header("x-api-key"))
+    }
+
+    /// A query parameter's value, percent-decoded.
+    pub fn query(&self, name: &str) -> Option<String> {
+        let pair = self.query.split('&').find_map(|p| p.split_once('=').filter(|(k, _)| *k == name));
+        pair.map(|(_, v)| percent_decode(&v.replace('+', " ")))
+    }
+}
+
+/// Decodes `%xx`; what is not such a sequence, or not UTF-8, stays or becomes a replacement character.
+pub fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut at = 0_usize;
+    while let Some(byte) = bytes.get(at) {
+        let hex = bytes.get(at.saturating_add(1)..at.saturating_add(3)).filter(|_| *byte == b'%');
+        let decoded = hex.and_then(|h| std::str::from_utf8(h).ok()).and_then(|h| u8::from_str_radix(h, 16).ok());
+        out.push(decoded.unwrap_or(*byte));
+        at = at.saturating_add(if decoded.is_some() { 3 } else { 1 });
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// An answer's body. `A` is an upstream answer that the outside world still has in its hands.
+#[derive(Debug)]
+pub enum Body<A> {
+    /// Nothing.
+    Empty,
+    /// These bytes.
+    Bytes(Vec<u8>),
+    /// The upstream's (or the cache's) own bytes, which need not cross.
+    Whole(A),
+    /// The upstream's stream, through the meter.
+    Stream(A),
+}
+
+/// An answer to the client.
+#[derive(Debug)]
+pub struct Response<A> {
+    /// HTTP status.
+    pub status: u16,
+    /// Headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Body<A>,
+}
+
+impl<A> Response<A> {
+    /// JSON.
+    pub fn json(status: u16, body: String) -> Response<A> {
+        let headers = vec![("content-type", "application/json".to_owned()), ("cache-control", "private, no-store".to_owned())];
+        Response { status, headers, body: Body::Bytes(body.into_bytes()) }
+    }
+
+    /// A failure in OpenAI's shape.
+    pub fn failure(failure: &Failure) -> Response<A> {
+        let mut response = Response::json(failure.status(), failure.openai_body());
+        if let Some(ms) = failure.retry_after() {
+            // Whole seconds are rounded up: who waits them out is let in.
+            let seconds = ms.saturating_add(999).checked_div(1_000).unwrap_or(0);
+            response.headers.push(("retry-after", seconds.to_string()));
+            response.headers.push(("retry-after-ms", ms.to_string()));
+        }
+        if let Failure::MethodNotAllowed { allow } = failure {
+            response.headers.push(("allow", (*allow).to_owned()));
+        }
+        response
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
+    }
+
+    /// Headers as `name\nvalue\nname\nvalue`. A value that could break the lines loses what would.
+    pub fn flat_headers(&self) -> String {
+        flat(self.headers.iter().map(|(n, v)| (*n, v.as_str())))
+    }
+}
+
+/// Headers as `name\nvalue\nname\nvalue`, control characters and what is not Latin-1 taken out.
+pub fn flat<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let mut out = String::new();
+    for (name, value) in headers {
+        if !out.is_empty() {
+            out.push('\n');
+        }
+        out.push_str(name);
+        out.push('\n');
+        out.extend(value.chars().filter(|c| !c.is_control() && u32::from(*c) < 256));
+    }
+    out
+}
+
+/// How long the stages of a request took, for `Server-Timing` and the log.
+#[derive(Clone, Debug, Default)]
+pub struct Clockwork {
+    /// When the request came.
+    pub started: Timestamp,
+    /// Milliseconds by stage.
+    pub stages: Vec<(&'static str, i64)>,
+    /// Milliseconds spent at providers.
+    pub upstream: i64,
+}
+
+impl Clockwork {
+    /// A stage ended that began at `since`.
+    pub fn stage(&mut self, name: &'static str, since: Timestamp, now: Timestamp) {
+        self.stages.push((name, now.since(since)));
+    }
+
+    /// `Server-Timing`.
+    pub fn server_timing(&self) -> String {
+        let parts: Vec<String> = self.stages.iter().map(|(name, ms)| format!("{name};dur={ms}")).collect();
+        parts.join(", ")
+    }
+
+    /// Milliseconds spent here and not at the provider.
+    pub fn overhead(&self, now: Timestamp) -> i64 {
+        now.since(self.started).saturating_sub(self.upstream).max(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_as_sent() {
+        let mut lines = vec![String::new(); HEADERS.len()];
+        lines[0] = "bearer  tg_x ".into();
+        let head = Head::read(&format!("GET\n//v1/%6dodels?a=1&b=x%2Fy+z\n{}", lines.join("\n")));
+        assert_eq!((head.method.as_str(), head.path.as_str()), ("GET", "//v1/%6dodels"));
+        assert_eq!(head.credential(), Some("tg_x"));
+        assert_eq!(head.query("b").as_deref(), Some("x/y z"));
+        assert_eq!(head.query("c"), None);
+        assert_eq!(percent_decode("%zz%"), "%zz%");
+    }
+
+    #[test]
+    fn header_values_cannot_break_the_lines() {
+        let response: Response<()> = Response::json(200, String::new()).with("x-a", "b\r\nset-cookie: c\u{2713}é");
+        assert!(response.flat_headers().ends_with("x-a\nbset-cookie: cé"));
+    }
+}

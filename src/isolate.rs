@@ -1,0 +1,168 @@
+//! What one worker isolate remembers between requests. All of it may vanish at any time.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use tollgate_core::auth;
+use tollgate_core::catalog::Catalog;
+use tollgate_core::config::Config;
+use tollgate_core::ids::TenantId;
+use tollgate_core::protocol::Report;
+use tollgate_core::units::Timestamp;
+
+/// Most tenants whose configuration is remembered.
+const MAX_CONFIGS: usize = 500;
+/// Most key hashes that are remembered.
+const MAX_HASHES: usize = 2_000;
+/// Most reports that wait for a tenant's object. Beyond it the oldest is dropped: its permit expires.
+pub const MAX_WAITING: usize = 5_000;
+
+/// A tenant's configuration as this isolate knows it.
+#[derive(Clone, Debug)]
+pub struct KnownConfig {
+    /// Version.
+    pub version: u64,
+    /// Document.
+    pub config: Rc<Config>,
+}
+
+/// What the isolate remembers.
+pub struct Isolate {
+    /// Text variables and secrets.
+    vars: BTreeMap<String, String>,
+    /// Providers and prices.
+    pub catalog: Catalog,
+    /// What is wrong with the operator's variables: readiness tells it.
+    pub misconfigured: Option<String>,
+    configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
+    hashes: RefCell<BTreeMap<String, Rc<str>>>,
+    waiting: RefCell<BTreeMap<TenantId, Queue>>,
+    /// Whether each request is logged, or only failures of ours.
+    log_requests: bool,
+    served: Cell<u64>,
+}
+
+#[derive(Default)]
+struct Queue {
+    reports: Vec<Report>,
+    /// Somebody will send them by then. Past it, that somebody is taken for dead.
+    sender_until: Option<Timestamp>,
+    dropped: u64,
+}
+
+impl Isolate {
+    /// An isolate with these variables.
+    pub fn new(vars: BTreeMap<String, String>) -> Isolate {
+        let operator = vars.get("TOLLGATE_PROVIDERS").map(String::as_str).filter(|v| !v.trim().is_empty());
+        let (catalog, misconfigured) = match Catalog::new(operator) {
+            Ok(catalog) => (catalog, None),
+            Err(why) => (Catalog::new(None).unwrap_or_default(), Some(why)),
+        };
+        let log_requests = vars.get("TOLLGATE_LOG").is_some_and(|v| v == "requests");
+        Isolate {
+            vars,
+            catalog,
+            misconfigured,
+            configs: RefCell::default(),
+            hashes: RefCell::default(),
+            waiting: RefCell::default(),
+            log_requests,
+            served: Cell::new(0),
+        }
+    }
+
+    /// A variable or secret; `None` if it is unset or blank.
+    pub fn var(&self, name: &str) -> Option<&str> {
+        self.vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
+    }
+
+    /// Whether each request is logged.
+    pub fn logs_requests(&self) -> bool {
+        self.log_requests
+    }
+
+    /// Counts a request served by this isolate.
+    pub fn count_served(&self) {
+        self.served.set(self.served.get().saturating_add(1));
+    }
+
+    /// HMAC of a gateway key, remembered. `None` without a pepper: nothing opens then.
+    pub fn hash(&self, key: &str) -> Option<Rc<str>> {
+        let pepper = self.var("TOLLGATE_KEY_PEPPER")?;
+        let mut hashes = self.hashes.borrow_mut();
+        if let Some(hash) = hashes.get(key) {
+            return Some(Rc::clone(hash));
+        }
+        if hashes.len() >= MAX_HASHES {
+            hashes.clear();
+        }
+        let hash: Rc<str> = auth::hash(pepper, key).into();
+        hashes.insert(key.to_owned(), Rc::clone(&hash));
+        Some(hash)
+    }
+
+    /// The configuration of a tenant, if this isolate has seen it.
+    pub fn config(&self, tenant: &TenantId) -> Option<KnownConfig> {
+        self.configs.borrow().get(tenant).cloned()
+    }
+
+    /// Remembers a configuration.
+    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config) -> KnownConfig {
+        let known = KnownConfig { version, config: Rc::new(config) };
+        let mut configs = self.configs.borrow_mut();
+        if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
+            configs.clear();
+        }
+        configs.insert(tenant.clone(), known.clone());
+        known
+    }
+
+    /// Forgets a tenant that is gone.
+    pub fn forget(&self, tenant: &TenantId) {
+        self.configs.borrow_mut().remove(tenant);
+    }
+
+    /// Queues a report. Whether the caller must send the queue: nobody else is about to.
+    pub fn enqueue(&self, tenant: &TenantId, report: Report, now: Timestamp, sends_by: Timestamp) -> bool {
+        let mut waiting = self.waiting.borrow_mut();
+        let queue = waiting.entry(tenant.clone()).or_default();
+        if queue.reports.len() >= MAX_WAITING {
+            queue.reports.remove(0);
+            queue.dropped = queue.dropped.saturating_add(1);
+        }
+        queue.reports.push(report);
+        let nobody = queue.sender_until.is_none_or(|until| until < now);
+        if nobody {
+            queue.sender_until = Some(sends_by);
+        }
+        nobody
+    }
+
+    /// Takes up to `most` reports to be sent, oldest first.
+    pub fn dequeue(&self, tenant: &TenantId, most: usize) -> Vec<Report> {
+        let mut waiting = self.waiting.borrow_mut();
+        let Some(queue) = waiting.get_mut(tenant) else { return Vec::new() };
+        let n = queue.reports.len().min(most);
+        queue.reports.drain(..n).collect()
+    }
+
+    /// Puts reports back that could not be sent.
+    pub fn requeue(&self, tenant: &TenantId, mut reports: Vec<Report>) {
+        let mut waiting = self.waiting.borrow_mut();
+        let queue = waiting.entry(tenant.clone()).or_default();
+        reports.append(&mut queue.reports);
+        queue.reports = reports;
+    }
+
+    /// The sender is done. Returns how many reports were dropped since the last time.
+    pub fn sender_done(&self, tenant: &TenantId) -> u64 {
+        let mut waiting = self.waiting.borrow_mut();
+        let Some(queue) = waiting.get_mut(tenant) else { return 0 };
+        let dropped = std::mem::take(&mut queue.dropped);
+        queue.sender_until = None;
+        if queue.reports.is_empty() {
+            waiting.remove(tenant);
+        }
+        dropped
+    }
+}

@@ -1,0 +1,145 @@
+//! What the outside world must be able to do. The adapters on Workers are in `edge`; tests bring fakes.
+//!
+//! Everything runs on one thread, so the futures need not be `Send`.
+#![expect(async_fn_in_trait, reason = "single-threaded by design: no caller needs Send")]
+
+use std::future::Future;
+use tollgate_core::cache::{CacheKey, Kept};
+use tollgate_core::ids::TenantId;
+use tollgate_core::sse::Meter;
+use tollgate_core::units::{Millis, Timestamp};
+
+/// Time and chance.
+pub trait Clock {
+    /// Now.
+    fn now(&self) -> Timestamp;
+    /// 32 random bytes of cryptographic quality.
+    fn random(&self) -> [u8; 32];
+    /// Waits.
+    async fn sleep(&self, span: Millis);
+}
+
+/// An object did not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// It has too much to do; asking again makes it worse.
+    Overloaded,
+    /// It may answer when asked again.
+    Retryable,
+    /// It failed.
+    Failed,
+}
+
+/// The Durable Objects.
+pub trait Objects {
+    /// One turn of a tenant's object.
+    async fn tenant(&self, tenant: &TenantId, message: &[u8]) -> Result<Vec<u8>, Unavailable>;
+    /// One turn of the directory.
+    async fn directory(&self, message: &[u8]) -> Result<Vec<u8>, Unavailable>;
+}
+
+/// A request to a provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Checked against the egress rules already.
+    pub url: String,
+    /// Headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// Body.
+    pub body: Vec<u8>,
+    /// Milliseconds until the answer's headers must be there.
+    pub first_byte: Millis,
+    /// Milliseconds for the whole answer, unless it is a stream.
+    pub total: Millis,
+    /// Largest answer that is read whole, in bytes.
+    pub cap: usize,
+}
+
+/// A provider's answer.
+#[derive(Debug)]
+pub struct Incoming<A> {
+    /// HTTP status.
+    pub status: u16,
+    /// `content-type`.
+    pub content_type: String,
+    /// `retry-after`, as sent.
+    pub retry_after: Option<String>,
+    /// Headers that may be handed on.
+    pub headers: Vec<(&'static str, String)>,
+    /// The whole body; `None` for a stream, which waits in `answer`.
+    pub whole: Option<Vec<u8>>,
+    /// The answer itself, wherever its bytes are.
+    pub answer: A,
+}
+
+/// Why no usable answer came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NoAnswer {
+    /// Too slow.
+    Timeout,
+    /// The client went away, and the request was stopped.
+    ClientGone,
+    /// Refused, reset, cut off.
+    Broken,
+    /// Longer than the cap.
+    TooLarge,
+}
+
+/// How a stream ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StreamEnd {
+    /// The upstream closed it properly.
+    Closed,
+    /// It was silent, or went on, for too long.
+    Timeout,
+    /// The client went away.
+    ClientGone,
+    /// It broke off.
+    Broken,
+}
+
+/// Providers.
+pub trait Upstream {
+    /// An answer whose bytes are still outside.
+    type Answer;
+    /// Asks.
+    async fn send(&self, request: Outgoing) -> Result<Incoming<Self::Answer>, NoAnswer>;
+    /// Moves a stream to the client through the meter. `idle` and `total` are milliseconds.
+    async fn relay(&self, meter: Meter, idle: Millis, total: Millis) -> (Meter, StreamEnd);
+    /// Ends the stream to the client after these bytes.
+    async fn close(&self, last: Vec<u8>);
+}
+
+/// Stored answers.
+pub trait ResponseCache: Upstream {
+    /// A stored answer and its bytes. Whatever goes wrong is a miss.
+    async fn get(&self, key: &CacheKey) -> Option<(Kept, Vec<u8>, Self::Answer)>;
+    /// Stores an answer for at least `ttl_s` seconds. Whether it worked.
+    async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool;
+    /// Whether the store answers.
+    async fn probe(&self) -> bool;
+}
+
+/// Why a body could not be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoBody {
+    /// Longer than the cap.
+    TooLarge,
+    /// The client broke off.
+    Broken,
+}
+
+/// The event that is being served.
+pub trait Event {
+    /// The request's body, at most `cap` bytes.
+    async fn body(&self, cap: usize) -> Result<Vec<u8>, NoBody>;
+    /// Writes a line to the log.
+    fn log(&self, line: &str);
+    /// Goes on with this after the answer is out.
+    fn later(&self, work: impl Future<Output = ()> + 'static);
+}
+
+/// All of it.
+pub trait World: Clock + Objects + Upstream + ResponseCache + Event {}
+
+impl<T: Clock + Objects + Upstream + ResponseCache + Event> World for T {}

@@ -1,0 +1,195 @@
+//! What became of a request: collected on its way, told once in headers and once in the log.
+
+use super::identify::Caller;
+use super::read::Call;
+use crate::http::{Clockwork, Head, Response};
+use crate::isolate::Isolate;
+use crate::ports::Event;
+use serde_json::{Map, Value, json};
+use tollgate_core::failure::Failure;
+use tollgate_core::ids::ulid;
+use tollgate_core::price::Usage;
+use tollgate_core::protocol::LimitState;
+use tollgate_core::units::{NanoUsd, Timestamp};
+
+/// The facts of one request.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// ULID.
+    pub request_id: String,
+    client_request_id: Option<String>,
+    /// Times.
+    pub clock: Clockwork,
+    data_plane: bool,
+    tenant: Option<String>,
+    /// The gateway key's id.
+    pub key: Option<String>,
+    /// `hit`, `miss`, `bypass`, `refresh`.
+    pub cache: &'static str,
+    /// The model as the caller named it.
+    model_asked: Option<String>,
+    /// Who answered, or was asked last.
+    pub target: Option<(String, String)>,
+    /// How many targets were asked.
+    pub attempts: usize,
+    /// Why this target.
+    pub route: Option<String>,
+    /// The cost, once known.
+    pub cost: Option<NanoUsd>,
+    /// The usage, once known.
+    pub usage: Option<Usage>,
+    /// The request limit closest to its bound.
+    pub limit: Option<LimitState>,
+    /// Headers of the provider that may be handed on.
+    pub upstream_headers: Vec<(&'static str, String)>,
+    code: Option<String>,
+}
+
+impl Facts {
+    /// A request came.
+    pub fn new(now: Timestamp, random: [u8; 32], head: &Head) -> Facts {
+        let random = random.iter().take(16).fold(0_u128, |n, b| (n << 8) | u128::from(*b));
+        let client_id = head.header("x-request-id").or_else(|| head.header("x-client-request-id"));
+        Facts {
+            request_id: ulid(now, random),
+            client_request_id: client_id.map(|id| id.chars().take(128).collect()),
+            clock: Clockwork { started: now, ..Clockwork::default() },
+            data_plane: head.path.starts_with("/v1/"),
+            tenant: None,
+            key: None,
+            cache: "bypass",
+            model_asked: None,
+            target: None,
+            attempts: 0,
+            route: None,
+            cost: None,
+            usage: None,
+            limit: None,
+            upstream_headers: Vec::new(),
+            code: None,
+        }
+    }
+
+    /// It is for the control plane.
+    pub fn control_plane(&mut self) {
+        self.data_plane = false;
+    }
+
+    /// The caller is known.
+    pub fn caller(&mut self, caller: &Caller, now: Timestamp) {
+        self.tenant = Some(caller.tenant.to_string());
+        self.clock.stage("identify", self.clock.started, now);
+    }
+
+    /// The body is read.
+    pub fn read(&mut self, call: &Call, now: Timestamp) {
+        self.model_asked = Some(call.request.model.clone());
+        self.clock.stage("read", self.clock.started, now);
+    }
+
+    /// It failed.
+    pub fn failed(&mut self, failure: &Failure) {
+        self.code = Some(failure.code().to_owned());
+    }
+
+    /// Adds what every answer tells.
+    pub fn decorate<A>(&self, mut response: Response<A>, now: Timestamp) -> Response<A> {
+        let headers = &mut response.headers;
+        headers.push(("x-request-id", self.request_id.clone()));
+        if let Some(id) = &self.client_request_id {
+            headers.push(("x-client-request-id", id.clone()));
+        }
+        if !self.data_plane {
+            return response;
+        }
+        headers.push(("x-tollgate-cache", self.cache.to_owned()));
+        if let Some((provider, model)) = &self.target {
+            headers.push(("x-tollgate-provider", provider.clone()));
+            headers.push(("x-tollgate-model", model.clone()));
+        }
+        headers.push(("x-tollgate-attempts", self.attempts.to_string()));
+        if let Some(route) = &self.route {
+            headers.push(("x-tollgate-route", route.clone()));
+        }
+        if let Some(cost) = self.cost {
+            headers.push(("x-tollgate-cost-usd", cost.to_string()));
+        }
+        headers.push(("x-tollgate-overhead-ms", self.clock.overhead(now).to_string()));
+        headers.push(("server-timing", self.clock.server_timing()));
+        if let Some(limit) = &self.limit {
+            headers.push(("x-ratelimit-limit-requests", limit.limit.to_string()));
+            headers.push(("x-ratelimit-remaining-requests", limit.remaining.to_string()));
+            headers.push(("x-ratelimit-reset-requests", go_duration(limit.reset)));
+        }
+        headers.extend(self.upstream_headers.iter().cloned());
+        response
+    }
+
+    /// One line for the request, where requests are logged or the fault is ours.
+    pub fn log<W: Event>(&self, world: &W, isolate: &Isolate, head: &Head, status: u16, now: Timestamp) {
+        if !isolate.logs_requests() && status < 500 {
+            return;
+        }
+        let mut line = Map::new();
+        let mut put = |k: &str, v: Value| line.insert(k.to_owned(), v);
+        put("level", json!(if status >= 500 { "error" } else { "info" }));
+        put("event", json!("request"));
+        put("request_id", json!(self.request_id));
+        put("method", json!(head.method));
+        put("path", json!(head.path));
+        put("status", json!(status));
+        put("total_ms", json!(now.since(self.clock.started)));
+        put("overhead_ms", json!(self.clock.overhead(now)));
+        let optional = [
+            ("tenant", self.tenant.clone()),
+            ("key", self.key.clone()),
+            ("model_asked", self.model_asked.clone()),
+            ("provider", self.target.as_ref().map(|t| t.0.clone())),
+            ("model", self.target.as_ref().map(|t| t.1.clone()).or_else(|| self.model_asked.clone())),
+            ("cost_usd", self.cost.map(|c| c.to_string())),
+            ("code", self.code.clone()),
+        ];
+        for (name, value) in optional {
+            if let Some(value) = value {
+                put(name, json!(value));
+            }
+        }
+        if let Some(usage) = self.usage {
+            put("input_tokens", json!(usage.input));
+            put("output_tokens", json!(usage.output));
+        }
+        if self.data_plane {
+            put("cache", json!(self.cache));
+            put("attempts", json!(self.attempts));
+        }
+        world.log(&Value::Object(line).to_string());
+    }
+}
+
+/// A span of time as OpenAI writes it, which is Go's form: `12ms`, `1.5s`, `6m0s`, `1h0m0s`.
+pub fn go_duration(ms: i64) -> String {
+    let ms = ms.max(0);
+    if ms < 1_000 {
+        return format!("{ms}ms");
+    }
+    let part = |unit: i64, of: i64| ms.checked_div(unit).unwrap_or(0).checked_rem(of).unwrap_or(0);
+    let (hours, minutes, seconds, rest) = (part(3_600_000, i64::MAX), part(60_000, 60), part(1_000, 60), part(1, 1_000));
+    let fraction = if rest == 0 { String::new() } else { format!(".{}", format!("{rest:03}").trim_end_matches('0')) };
+    match (hours, minutes) {
+        (0, 0) => format!("{seconds}{fraction}s"),
+        (0, _) => format!("{minutes}m{seconds}{fraction}s"),
+        _ => format!("{hours}h{minutes}m{seconds}{fraction}s"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::go_duration;
+
+    #[test]
+    fn spans_are_written_as_openai_writes_them() {
+        for (ms, text) in [(0, "0ms"), (12, "12ms"), (1_000, "1s"), (1_500, "1.5s"), (360_000, "6m0s"), (3_600_000, "1h0m0s"), (60_012, "1m0.012s")] {
+            assert_eq!(go_duration(ms), text);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! A request's way, one file a station:
+//!
+//! [`identify`] → [`read`] → [`look_up`] → [`admit`] → [`attempt`] → [`relay`] → [`settle`]
+//!
+//! [`chat`] is the story; each station has one public function, and takes what the station before it
+//! made. [`facts`] collects what the client and the log are told.
+
+pub mod admit;
+pub mod attempt;
+pub mod facts;
+pub mod identify;
+pub mod look_up;
+pub mod models;
+pub mod read;
+pub mod ready;
+pub mod relay;
+pub mod settle;
+pub mod usage;
+
+use crate::http::{Body, Head, Response};
+use crate::isolate::Isolate;
+use crate::ports::World;
+use facts::Facts;
+use std::rc::Rc;
+use tollgate_core::failure::Failure;
+
+/// Answers a request.
+pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, head: Head) -> Response<W::Answer> {
+    let mut facts = Facts::new(world.now(), world.random(), &head);
+    isolate.count_served();
+    let answer = route(world, isolate, &head, &mut facts).await;
+    let response = match answer {
+        Ok(response) => response,
+        Err(failure) => {
+            facts.failed(&failure);
+            Response::failure(&failure)
+        }
+    };
+    let now = world.now();
+    facts.log(world, isolate, &head, response.status, now);
+    facts.decorate(response, now)
+}
+
+/// The routes. A path is compared as it was sent, before anything else is looked at.
+async fn route<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    head: &Head,
+    facts: &mut Facts,
+) -> Result<Response<W::Answer>, Failure> {
+    let only = |allow: &'static str| if head.method == allow { Ok(()) } else { Err(Failure::MethodNotAllowed { allow }) };
+    match head.path.as_str() {
+        "/v1/chat/completions" => {
+            only("POST")?;
+            chat(world, isolate, head, facts).await
+        }
+        "/v1/models" => {
+            only("GET")?;
+            models::list(world, isolate, head).await
+        }
+        "/v1/usage" => {
+            only("GET")?;
+            usage::of_key(world, isolate, head).await
+        }
+        "/healthz" => {
+            only("GET")?;
+            Ok(Response::json(200, r#"{"status":"ok"}"#.to_owned()))
+        }
+        "/readyz" => {
+            only("GET")?;
+            ready::check(world, isolate).await
+        }
+        path => {
+            if let Some(id) = path.strip_prefix("/v1/models/").filter(|id| !id.is_empty()) {
+                only("GET")?;
+                return models::one(world, isolate, head, &crate::http::percent_decode(id)).await;
+            }
+            if path.starts_with("/admin/") {
+                facts.control_plane();
+                return crate::admin::handle(world, isolate, head).await;
+            }
+            Err(Failure::NotFound { what: "such path".to_owned() })
+        }
+    }
+}
+
+/// One chat completion.
+async fn chat<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    head: &Head,
+    facts: &mut Facts,
+) -> Result<Response<W::Answer>, Failure> {
+    let caller = identify::caller(isolate, head)?;
+    facts.caller(&caller, world.now());
+    let call = match read::call(world, head).await {
+        Ok(call) => call,
+        // Who may not ask at all learns nothing else.
+        Err(failure) => return Err(identify::or_invalid_key(world, &caller, failure).await),
+    };
+    facts.read(&call, world.now());
+    let admitted = admit::admit(world, isolate, caller, call, facts).await?;
+    if let Some(found) = admitted.found {
+        return Ok(relay::stored(world, isolate, admitted.held, found, facts));
+    }
+    let answered = attempt::attempt(world, isolate, admitted, facts).await?;
+    Ok(relay::relay(world, isolate, answered, facts))
+}
+
+/// Whether a response is a stream.
+pub fn streams<A>(response: &Response<A>) -> bool {
+    matches!(response.body, Body::Stream(_))
+}

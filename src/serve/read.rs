@@ -1,0 +1,87 @@
+//! Station 2: what is asked? The body is read once, within a cap; options stand in headers.
+
+use crate::http::Head;
+use crate::ports::{Event, NoBody};
+use tollgate_core::cache::Mode;
+use tollgate_core::dialect::openai::{ChatRequest, Wrong};
+use tollgate_core::failure::Failure;
+use tollgate_core::units::{Millis, NanoUsd};
+
+/// Largest request body in bytes.
+pub const MAX_BODY: usize = 4 * 1024 * 1024;
+
+/// A request that can be decided on.
+#[derive(Debug)]
+pub struct Call {
+    /// What policy needs to know of it.
+    pub request: ChatRequest,
+    /// The body as sent.
+    pub body: Vec<u8>,
+    /// How to use the cache.
+    pub cache: Mode,
+    /// Seconds to keep the answer, where the caller said so.
+    pub cache_ttl_s: Option<u32>,
+    /// Milliseconds for the whole request, where the caller said so.
+    pub timeout: Option<Millis>,
+    /// The most that it may cost.
+    pub max_cost: Option<NanoUsd>,
+    /// Headers that go on to the provider.
+    pub forward: Vec<(&'static str, String)>,
+}
+
+/// Reads the request.
+///
+/// # Errors
+/// What is wrong with it.
+pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
+    let cache = option(head, "x-tollgate-cache", Mode::read, "is `use`, `skip`, `refresh` or `only`")?.unwrap_or_default();
+    let number = |low: u64, high: u64| move |text: &str| text.parse::<u64>().ok().filter(|n| (low..=high).contains(n));
+    let ttl = option(head, "x-tollgate-cache-ttl", number(1, 2_592_000), "is a whole number of seconds between 1 and 2592000")?;
+    let timeout = option(head, "x-tollgate-timeout-ms", number(1, 3_600_000), "is a whole number of milliseconds between 1 and 3600000")?;
+    let max_cost = option(head, "x-tollgate-max-cost-usd", NanoUsd::from_usd, "is a decimal number of USD such as 0.05")?;
+    let body = json_body(world, head, MAX_BODY).await?;
+    let request = ChatRequest::read(&body).map_err(|wrong| match wrong {
+        Wrong::Json(why) => Failure::InvalidJson { why },
+        Wrong::Field { param, why } => Failure::InvalidRequest { param: param.to_owned(), why },
+    })?;
+    let forward = ["openai-organization", "openai-project", "openai-beta"];
+    let forward = forward.into_iter().filter_map(|name| head.header(name).map(|v| (name, v.to_owned()))).collect();
+    Ok(Call {
+        request,
+        body,
+        cache,
+        cache_ttl_s: ttl.and_then(|n| u32::try_from(n).ok()),
+        timeout: timeout.and_then(|n| i64::try_from(n).ok()),
+        max_cost,
+        forward,
+    })
+}
+
+/// The body of a JSON request.
+///
+/// # Errors
+/// If it is compressed, declared as something else, or too large.
+pub async fn json_body<W: Event>(world: &W, head: &Head, cap: usize) -> Result<Vec<u8>, Failure> {
+    if head.header("content-encoding").is_some_and(|v| !v.eq_ignore_ascii_case("identity")) {
+        return Err(Failure::UnsupportedEncoding);
+    }
+    let kind = head.header("content-type").and_then(|v| v.split(';').next()).unwrap_or_default().trim();
+    if !kind.eq_ignore_ascii_case("application/json") {
+        return Err(Failure::UnsupportedMediaType);
+    }
+    world.body(cap).await.map_err(|e| match e {
+        NoBody::TooLarge => Failure::TooLarge { cap },
+        NoBody::Broken => Failure::ClientGone,
+    })
+}
+
+/// An option that stands in a header.
+fn option<T>(head: &Head, name: &'static str, read: impl Fn(&str) -> Option<T>, form: &str) -> Result<Option<T>, Failure> {
+    match head.header(name) {
+        None => Ok(None),
+        Some(text) => match read(text) {
+            Some(value) => Ok(Some(value)),
+            None => Err(Failure::InvalidRequest { param: name.to_owned(), why: format!("the header {form}") }),
+        },
+    }
+}

@@ -1,0 +1,147 @@
+//! Station 6: the answer goes out. A whole one as it came; a stream through the meter, chunk by chunk.
+//! Either way the report follows.
+
+use super::attempt::{Answered, estimated_input};
+use super::facts::Facts;
+use super::look_up::{Found, Slot};
+use super::settle::Held;
+use crate::http::{Body, Response};
+use crate::isolate::Isolate;
+use crate::ports::{StreamEnd, World};
+use std::rc::Rc;
+use tollgate_core::cache::{Kept, MAX_ANSWER as MAX_KEPT};
+use tollgate_core::dialect::openai::usage_of_answer;
+use tollgate_core::failure::Failure;
+use tollgate_core::plan::Target;
+use tollgate_core::price::Usage;
+use tollgate_core::protocol::{Attempt, Outcome};
+use tollgate_core::sse::Meter;
+use tollgate_core::units::{Millis, NanoUsd};
+
+/// Gives a stored answer.
+pub fn stored<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, held: Held, found: Found<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+    let now = world.now();
+    facts.target = Some((found.kept.provider.clone(), found.kept.model.clone()));
+    facts.cost = Some(NanoUsd::ZERO);
+    let attempt = Attempt {
+        provider: found.kept.provider,
+        model: found.kept.model,
+        outcome: Outcome::Cached,
+        status: 200,
+        usage: Usage::default(),
+        estimated: false,
+        cost: NanoUsd::ZERO,
+        price: String::new(),
+        latency_ms: u32::try_from(now.since(facts.clock.started)).unwrap_or(u32::MAX),
+        first_byte_ms: 0,
+    };
+    held.settle(world, isolate, vec![attempt]);
+    answer(found.kept.content_type, Body::Whole(found.answer))
+}
+
+/// Gives a provider's answer.
+pub fn relay<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+    facts.upstream_headers.clone_from(&answered.incoming.headers);
+    if answered.incoming.whole.is_some() { whole(world, isolate, answered, facts) } else { stream(world, isolate, answered) }
+}
+
+fn answer<A>(content_type: String, body: Body<A>) -> Response<A> {
+    let headers = vec![("content-type", content_type), ("cache-control", "private, no-store".to_owned())];
+    Response { status: 200, headers, body }
+}
+
+fn whole<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+    let Answered { held, call, target, incoming, mut before, began, slot, .. } = answered;
+    let body = incoming.whole.unwrap_or_default();
+    let told = usage_of_answer(&body);
+    let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: quarter(body.len()), cached_input: 0 });
+    let now = world.now();
+    let latency = now.since(began);
+    let attempt = ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency);
+    facts.usage = Some(usage);
+    facts.cost = Some(before.iter().fold(attempt.cost, |sum, a| sum.plus(a.cost)));
+    before.push(attempt);
+    held_copy(world, &held, slot.filter(|_| call.cache.writes()), &target, &incoming.content_type, body);
+    held.settle(world, isolate, before);
+    answer(incoming.content_type, Body::Whole(incoming.answer))
+}
+
+/// Stores a copy, after the answer is out.
+fn held_copy<W: World + Clone + 'static>(world: &W, held: &Held, slot: Option<Slot>, target: &Target, content_type: &str, bytes: Vec<u8>) {
+    let Some(slot) = slot.filter(|_| bytes.len() <= MAX_KEPT) else { return };
+    let kept = Kept {
+        tenant: held.tenant.clone(),
+        content_type: content_type.to_owned(),
+        provider: target.provider.clone(),
+        model: target.model.clone(),
+        expires_at: world.now().plus(i64::from(slot.ttl_s).saturating_mul(1_000)),
+        bytes: bytes.len(),
+    };
+    let store = world.clone();
+    world.later(async move {
+        store.put(&slot.key, &kept, &bytes, slot.ttl_s).await;
+    });
+}
+
+fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>) -> Response<W::Answer> {
+    let Answered { held, call, target, incoming, mut before, began, deadline, config, slot } = answered;
+    let slot = slot.filter(|_| call.cache.writes());
+    let first_byte = world.now().since(began);
+    let idle = i64::from(config.timeouts.idle_ms);
+    let content_type = incoming.content_type.clone();
+    let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
+    world.later(async move {
+        let world = relayed;
+        let meter = Meter::new(!call.request.include_usage, if slot.is_some() { MAX_KEPT } else { 0 });
+        let total = deadline.since(world.now()).max(1);
+        let (mut meter, end) = world.relay(meter, idle, total).await;
+        let mut last = meter.finish();
+        let outcome = match end {
+            StreamEnd::Closed if meter.whole() => Outcome::Ok,
+            StreamEnd::Closed | StreamEnd::Broken => Outcome::Cut,
+            StreamEnd::Timeout => Outcome::Timeout,
+            StreamEnd::ClientGone => Outcome::ClientGone,
+        };
+        if let Some(failure) = in_band(outcome, &target) {
+            last.extend_from_slice(format!("\n\ndata: {}\n\n", failure.openai_body()).as_bytes());
+        }
+        world.close(last).await;
+        let told = meter.usage();
+        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: meter.estimated_output(), cached_input: 0 });
+        before.push(ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte));
+        if let (Outcome::Ok, Some(bytes)) = (outcome, meter.take_kept()) {
+            held_copy(&world, &held, slot, &target, &content_type, bytes);
+        }
+        held.settle(&world, &isolate, before);
+    });
+    answer(incoming.content_type, Body::Stream(incoming.answer))
+}
+
+/// After the first byte the status is out: an error is told in the stream, and no `[DONE]` follows.
+fn in_band(outcome: Outcome, target: &Target) -> Option<Failure> {
+    match outcome {
+        Outcome::Cut => Some(Failure::Upstream { attempts: vec![format!("{}: the stream broke off", target.provider)], retry_after: None }),
+        Outcome::Timeout => Some(Failure::UpstreamTimeout),
+        _ => None,
+    }
+}
+
+/// The line of an attempt that answered.
+fn ended(target: &Target, outcome: Outcome, usage: Usage, estimated: bool, latency: Millis, first_byte: Millis) -> Attempt {
+    Attempt {
+        provider: target.provider.clone(),
+        model: target.model.clone(),
+        outcome,
+        status: if outcome == Outcome::ClientGone { 499 } else { 200 },
+        usage,
+        estimated,
+        cost: target.price.cost(usage),
+        price: target.price.id.clone(),
+        latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
+        first_byte_ms: u32::try_from(first_byte).unwrap_or(u32::MAX),
+    }
+}
+
+fn quarter(bytes: usize) -> u64 {
+    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
+}

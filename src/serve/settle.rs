@@ -1,0 +1,83 @@
+//! Station 7: the truth replaces the worst case. Reports of one isolate travel together, off the
+//! client's way, and again until they are acknowledged.
+
+use crate::isolate::Isolate;
+use crate::ports::World;
+use std::rc::Rc;
+use tollgate_core::ids::TenantId;
+use tollgate_core::protocol::{Attempt, Command, MAX_REPORTS, Permit, Report};
+use tollgate_core::units::Millis;
+
+/// A sender that has not come back after this long is taken for dead.
+const SENDER_LIFE: Millis = 10_000;
+/// Pauses before each further try to deliver reports, in milliseconds.
+const PAUSES: [Millis; 4] = [50, 200, 800, 2_000];
+
+/// A permit in hand. It ends in [`Held::settle`] or [`Held::release`]; if both are lost, the object
+/// closes it when it expires.
+#[must_use = "a permit is settled or released"]
+#[derive(Debug)]
+pub struct Held {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The permit.
+    pub permit: Permit,
+}
+
+impl Held {
+    /// Takes a permit in hand.
+    pub fn new(tenant: TenantId, permit: Permit) -> Held {
+        Held { tenant, permit }
+    }
+
+    /// Tells how the attempts ended.
+    pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
+        let within = self.permit.report_within;
+        let report = Report {
+            permit: self.permit.id,
+            key: self.permit.key,
+            admitted_at: self.permit.at,
+            holds: self.permit.holds,
+            attempts,
+        };
+        let now = world.now();
+        let sends_by = now.plus(within).plus(SENDER_LIFE);
+        if isolate.enqueue(&self.tenant, report, now, sends_by) {
+            let (sender, isolate, tenant) = (world.clone(), Rc::clone(isolate), self.tenant);
+            world.later(async move { deliver(&sender, &isolate, &tenant, within).await });
+        }
+    }
+
+    /// Nothing was sent.
+    pub fn release<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>) {
+        self.settle(world, isolate, Vec::new());
+    }
+}
+
+/// Sends what is queued for a tenant.
+async fn deliver<W: World>(world: &W, isolate: &Isolate, tenant: &TenantId, within: Millis) {
+    world.sleep(within).await;
+    let mut pauses = PAUSES.iter();
+    loop {
+        let reports = isolate.dequeue(tenant, MAX_REPORTS);
+        if reports.is_empty() {
+            break;
+        }
+        let sent = super::identify::ask(world, tenant, Command::Report { reports: reports.clone() }).await;
+        if sent.is_ok() {
+            continue;
+        }
+        isolate.requeue(tenant, reports);
+        match pauses.next() {
+            Some(pause) => world.sleep(*pause).await,
+            None => {
+                world.log(r#"{"level":"error","event":"reports_undelivered","message":"the tenant's object does not acknowledge reports; they are sent again with the next one"}"#);
+                break;
+            }
+        }
+    }
+    let dropped = isolate.sender_done(tenant);
+    if dropped > 0 {
+        world.log(&format!(r#"{{"level":"error","event":"reports_dropped","count":{dropped},"message":"their permits expire and are charged by policy"}}"#));
+    }
+}

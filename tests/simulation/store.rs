@@ -1,0 +1,174 @@
+//! A disk that keeps what the object writes, as text, the way the real one does. It survives kills.
+//!
+//! It also keeps what nobody asks it to keep (trimmed rows, the snapshot before the last), so that the
+//! oracle can compare.
+
+use crate::mutants::Mutant;
+use std::collections::BTreeMap;
+use tollgate_core::protocol::{Counts, UsageRow};
+use tollgate_core::tenant::{Fact, Key, Snapshot, Stored, StoredConfig, Write};
+use tollgate_core::units::Timestamp;
+
+/// What a minute counter is counted under.
+type UsageKey = (Timestamp, String, String, String, u16, String);
+
+#[derive(Default)]
+pub struct Store {
+    pub mutant: Option<Mutant>,
+    journal: BTreeMap<u64, (Timestamp, String)>,
+    snapshot: Option<String>,
+    configs: BTreeMap<u64, String>,
+    keys: BTreeMap<String, String>,
+    usage: BTreeMap<UsageKey, Counts>,
+    pub alarm: Option<Timestamp>,
+    /// The latest time of a turn that wrote to the ledger.
+    pub seen: Timestamp,
+    /// Rows that were trimmed, and the snapshot before the last with its configuration's version.
+    archive: BTreeMap<u64, String>,
+    before: Option<(String, u64)>,
+    /// All counters ever added, by outcome.
+    pub counted: BTreeMap<String, Counts>,
+}
+
+fn text<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap()
+}
+
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in {text}"))
+}
+
+impl Store {
+    pub fn new(mutant: Option<Mutant>) -> Store {
+        Store { mutant, ..Store::default() }
+    }
+
+    /// Commits the writes of a turn: all of them, or this is not called.
+    pub fn apply(&mut self, clock: Timestamp, writes: &[Write], alarm: Option<Timestamp>) {
+        for write in writes {
+            match write {
+                Write::Append { n, at, facts } => {
+                    assert!(!self.journal.contains_key(n), "journal row {n} is written twice");
+                    let facts = self.mutated(facts);
+                    self.journal.insert(*n, (*at, text(&facts)));
+                    self.archive.insert(*n, text(&facts));
+                    self.seen = self.seen.max(clock);
+                }
+                Write::Snapshot(snapshot) => {
+                    let version = self.configs.keys().last().copied().unwrap_or(0);
+                    self.before = self.snapshot.take().map(|s| (s, version));
+                    self.snapshot = Some(text(&self.mutated_snapshot(snapshot)));
+                    self.seen = self.seen.max(clock);
+                }
+                Write::Usage(rows) => rows.iter().for_each(|row| self.add_usage(row)),
+                Write::Config(config) => {
+                    // An older snapshot is compared with a newer one only under the same configuration.
+                    self.before = None;
+                    self.configs.insert(config.version, text(config));
+                }
+                Write::Key(key) => {
+                    self.keys.insert(key.hash.clone(), text(key));
+                }
+                Write::Trim { before, up_to } => {
+                    self.journal.retain(|n, (at, _)| n > up_to || *at >= *before);
+                    self.usage.retain(|key, _| key.0 >= *before);
+                    let newest = self.configs.keys().last().copied();
+                    self.configs.retain(|v, body| Some(*v) == newest || read::<StoredConfig>(body).at >= *before);
+                }
+                Write::DeleteAll => {
+                    *self = Store { mutant: self.mutant, alarm: self.alarm, ..Store::default() };
+                }
+            }
+        }
+        if alarm.is_some() && self.mutant != Some(Mutant::AlarmsAreLost) {
+            self.alarm = alarm;
+        }
+    }
+
+    fn add_usage(&mut self, row: &UsageRow) {
+        let key = (row.minute, row.key.clone(), row.provider.clone(), row.model.clone(), row.status, row.outcome.clone());
+        let times = if self.mutant == Some(Mutant::CountersAddTwice) { 2 } else { 1 };
+        for _ in 0..times {
+            self.usage.entry(key.clone()).or_default().add(row.counts);
+            self.counted.entry(row.outcome.clone()).or_default().add(row.counts);
+        }
+    }
+
+    /// Minute counters in `[from, to)`.
+    pub fn usage(&self, from: Timestamp, to: Timestamp) -> impl Iterator<Item = (&UsageKey, &Counts)> {
+        self.usage.iter().filter(move |(key, _)| from <= key.0 && key.0 < to)
+    }
+
+    /// What a new life of the object finds.
+    pub fn stored(&self) -> Stored {
+        let snapshot: Option<Snapshot> = self.snapshot.as_deref().map(read);
+        let after = snapshot.as_ref().map_or(0, |s| s.journal);
+        let mut journal: Vec<(u64, Vec<Fact>)> =
+            self.journal.range(after + 1..).map(|(n, (_, facts))| (*n, read(facts))).collect();
+        match self.mutant {
+            Some(Mutant::LastRowIsLost) => drop(journal.pop()),
+            Some(Mutant::RowsReplayTwice) => {
+                let lines = |f: &Fact| matches!(f, Fact::Lines { .. });
+                journal = journal
+                    .into_iter()
+                    .flat_map(|row| if row.1.iter().any(lines) { vec![row.clone(), row] } else { vec![row] })
+                    .collect();
+            }
+            _ => {}
+        }
+        Stored {
+            config: self.configs.values().last().map(|body| read(body)),
+            keys: self.keys.values().map(|body| read(body)).collect(),
+            snapshot,
+            journal,
+        }
+    }
+
+    /// The same, by the longer way: from the snapshot before the last, where there is one of the same
+    /// configuration.
+    pub fn stored_earlier(&self) -> Option<Stored> {
+        let (before, version) = self.before.as_ref()?;
+        let now = self.stored();
+        if now.config.as_ref().is_none_or(|c| c.version != *version) {
+            return None;
+        }
+        let before: Snapshot = read(before);
+        let journal = self.archive.range(before.journal + 1..).map(|(n, facts)| (*n, read(facts))).collect();
+        Some(Stored { snapshot: Some(before), journal, ..now })
+    }
+
+    /// The last snapshot.
+    pub fn snapshot(&self) -> Option<Snapshot> {
+        self.snapshot.as_deref().map(read)
+    }
+
+    fn mutated(&self, facts: &[Fact]) -> Vec<Fact> {
+        match self.mutant {
+            Some(Mutant::CreditIsForgotten) => facts.iter().filter(|f| !matches!(f, Fact::Credit { .. })).cloned().collect(),
+            Some(Mutant::PermitsLeaveNoOrphans) => {
+                let mut facts = facts.to_vec();
+                for fact in &mut facts {
+                    if let Fact::Credit { granted, .. } = fact {
+                        *granted = 0;
+                    }
+                }
+                facts
+            }
+            _ => facts.to_vec(),
+        }
+    }
+
+    fn mutated_snapshot(&self, snapshot: &Snapshot) -> Snapshot {
+        let mut snapshot = snapshot.clone();
+        match self.mutant {
+            Some(Mutant::CreditIsForgotten) => {
+                snapshot.granted = snapshot.issued;
+                snapshot.accounts.iter_mut().for_each(|(_, a)| a.credit = a.held);
+            }
+            Some(Mutant::PermitsLeaveNoOrphans) => snapshot.granted = snapshot.issued,
+            Some(Mutant::WindowsAreForgotten) => snapshot.windows.clear(),
+            _ => {}
+        }
+        snapshot
+    }
+}
