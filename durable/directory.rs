@@ -24,14 +24,14 @@ impl DirectoryShell {
     ///
     /// # Errors
     /// When the disk fails. Every command may be sent again.
-    pub fn turn(&self, message: &[u8], now: f64) -> Result<Vec<u8>, JsValue> {
+    pub fn turn(&self, message: &str, now: f64) -> Result<String, JsValue> {
         #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]
         let now = Timestamp(now as i64);
-        let reply = match serde_json::from_slice(message) {
+        let reply = match serde_json::from_str(message) {
             Ok(command) => self.handle(now, command).map_err(|e| JsValue::from_str(&e))?,
             Err(e) => DirectoryReply::Failed { why: format!("unreadable message: {e}") },
         };
-        serde_json::to_vec(&reply).map_err(|e| JsValue::from_str(&e.to_string()))
+        serde_json::to_string(&reply).map_err(|e| JsValue::from_str(&e.to_string()))
     }
 
     /// The directory sets no alarms.

@@ -36,8 +36,8 @@ impl TenantShell {
     ///
     /// # Errors
     /// When the disk fails. Everything is idempotent, so the caller may send the message again.
-    pub fn turn(&self, message: &[u8], now: f64) -> Result<Vec<u8>, JsValue> {
-        let message: Message = match serde_json::from_slice(message) {
+    pub fn turn(&self, message: &str, now: f64) -> Result<String, JsValue> {
+        let message: Message = match serde_json::from_str(message) {
             Ok(message) => message,
             Err(e) => return reply(&Reply::Failed { why: format!("unreadable message: {e}") }),
         };
@@ -86,8 +86,8 @@ impl TenantShell {
     }
 }
 
-fn reply<T: serde::Serialize>(value: &T) -> Result<Vec<u8>, JsValue> {
-    serde_json::to_vec(value).map_err(|e| JsValue::from_str(&e.to_string()))
+fn reply<T: serde::Serialize>(value: &T) -> Result<String, JsValue> {
+    serde_json::to_string(value).map_err(|e| JsValue::from_str(&e.to_string()))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]

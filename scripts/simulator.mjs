@@ -35,6 +35,7 @@ The model name steers the answer. Parts are split by "-", parts that mean nothin
   half     3 tokens, then a clean end without finish_reason and [DONE]
   html     200 with a page               badjson  200 with broken JSON
   reset    resets the connection         redirect 302 to /redirected
+  early    the stream's headers go out before its first token
   nousage  leaves usage out              bomb     50 MB of JSON in 50 KB of gzip
 For a whole answer, x, stall and half send half of the body.
 

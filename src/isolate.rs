@@ -81,6 +81,12 @@ impl Isolate {
         self.log_requests
     }
 
+    /// Milliseconds of silence after which a stream's client is sent a comment.
+    pub fn heartbeat(&self) -> i64 {
+        let set = self.var("TOLLGATE_HEARTBEAT_MS").and_then(|v| v.parse().ok());
+        set.filter(|ms| (100..=600_000).contains(ms)).unwrap_or(15_000)
+    }
+
     /// Counts a request served by this isolate.
     pub fn count_served(&self) {
         self.served.set(self.served.get().saturating_add(1));

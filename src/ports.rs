@@ -33,9 +33,9 @@ pub enum Unavailable {
 /// The Durable Objects.
 pub trait Objects {
     /// One turn of a tenant's object.
-    async fn tenant(&self, tenant: &TenantId, message: &[u8]) -> Result<Vec<u8>, Unavailable>;
+    async fn tenant(&self, tenant: &TenantId, message: &str) -> Result<String, Unavailable>;
     /// One turn of the directory.
-    async fn directory(&self, message: &[u8]) -> Result<Vec<u8>, Unavailable>;
+    async fn directory(&self, message: &str) -> Result<String, Unavailable>;
 }
 
 /// A request to a provider.
@@ -104,8 +104,9 @@ pub trait Upstream {
     type Answer;
     /// Asks.
     async fn send(&self, request: Outgoing) -> Result<Incoming<Self::Answer>, NoAnswer>;
-    /// Moves a stream to the client through the meter. `idle` and `total` are milliseconds.
-    async fn relay(&self, meter: Meter, idle: Millis, total: Millis) -> (Meter, StreamEnd);
+    /// Moves a stream to the client through the meter. It may be silent for `idle`, and last `total`,
+    /// milliseconds; after `heartbeat` of silence, and again after each, the client is sent a comment.
+    async fn relay(&self, meter: Meter, idle: Millis, total: Millis, heartbeat: Millis) -> (Meter, StreamEnd);
     /// Ends the stream to the client after these bytes.
     async fn close(&self, last: Vec<u8>);
 }

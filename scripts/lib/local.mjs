@@ -72,7 +72,10 @@ export async function startGateway({
   kvAddress,
   kvMinTtlS = 60,
 }) {
-  const variables = Object.fromEntries(Object.entries(env).filter(([, value]) => value != null));
+  // On Cloudflare the platform tells that a client left. Here a client that closes politely shows only
+  // when something is written to it, so silent streams are written to often.
+  const defaults = { TOLLGATE_HEARTBEAT_MS: "500" };
+  const variables = Object.fromEntries(Object.entries({ ...defaults, ...env }).filter(([, value]) => value != null));
   const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, names: Object.keys(variables) });
 
   // --experimental admits the control worker's flag; the gateway sets none.

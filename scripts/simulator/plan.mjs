@@ -26,7 +26,7 @@ const kept = new Map();
 export function planOf(model, defaults) {
   const known = kept.get(model);
   if (known !== undefined) return known;
-  const plan = { ...defaults, whole: null, cut: null, status: null, calls: 1, fault: null, usage: true };
+  const plan = { ...defaults, whole: null, cut: null, status: null, calls: 1, fault: null, usage: true, early: false };
   for (const part of model.slice(model.lastIndexOf("/") + 1).split("-")) {
     const number = /^([tinlxep])(\d+)$/.exec(part);
     if (number) {
@@ -34,6 +34,8 @@ export function planOf(model, defaults) {
       plan[field] = Math.min(Number(number[2]), most);
     } else if (part === "nousage") {
       plan.usage = false;
+    } else if (part === "early") {
+      plan.early = true;
     } else if (FAULTS.has(part)) {
       plan.fault = part;
     }

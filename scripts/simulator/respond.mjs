@@ -185,11 +185,17 @@ export function sendStream(res, entry, plan, answer, model, askedForUsage) {
       res.end(text + closing());
     }
   };
+  const open = () =>
+    res.writeHead(200, [...headersFor(entry, "text/event-stream; charset=utf-8"), "cache-control", "no-cache"]);
+  if (plan.early) {
+    open();
+    res.flushHeaders();
+  }
   const pump = () => {
     const now = performance.now();
     let text = "";
     if (sent < 0) {
-      res.writeHead(200, [...headersFor(entry, "text/event-stream; charset=utf-8"), "cache-control", "no-cache"]);
+      if (!res.headersSent) open();
       sent = 0;
       if (stopAt > 0 || !isCut) text = opening();
     }

@@ -76,17 +76,26 @@ fn no_tenant(tenant: &TenantId) -> Failure {
 
 /// Reads a JSON body into a type. The error names the field.
 async fn body<W: World, T: DeserializeOwned>(world: &W, head: &Head) -> Result<T, Failure> {
-    let bytes = json_body(world, head, MAX_BODY).await?;
-    serde_json::from_slice(&bytes).map_err(|e| {
-        if e.is_data() { Failure::InvalidRequest { param: String::new(), why: e.to_string() } } else { Failure::InvalidJson { why: e.to_string() } }
-    })
+    object(&json_body(world, head, MAX_BODY).await?)
+}
+
+/// Reads a JSON object into a type.
+fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let shape = |why| Failure::InvalidRequest { param: String::new(), why };
+    match serde_json::from_slice(bytes) {
+        // Serde would take a list for the fields in order.
+        Ok(_) if bytes.trim_ascii_start().first() != Some(&b'{') => Err(shape("It must be a JSON object.".to_owned())),
+        Ok(value) => Ok(value),
+        Err(e) if e.is_data() => Err(shape(e.to_string())),
+        Err(e) => Err(Failure::InvalidJson { why: e.to_string() }),
+    }
 }
 
 /// Asks the directory.
 async fn directory<W: World>(world: &W, command: &DirectoryCommand) -> Result<DirectoryReply, Failure> {
-    let message = serde_json::to_vec(command).map_err(|_| Failure::Internal)?;
+    let message = serde_json::to_string(command).map_err(|_| Failure::Internal)?;
     let reply = world.directory(&message).await.map_err(|_| Failure::LedgerUnavailable)?;
-    match serde_json::from_slice(&reply) {
+    match serde_json::from_str(&reply) {
         Ok(DirectoryReply::Failed { .. }) | Err(_) => Err(Failure::LedgerUnavailable),
         Ok(reply) => Ok(reply),
     }

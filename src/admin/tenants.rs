@@ -1,12 +1,13 @@
 //! Tenants and their configuration.
 
-use super::{Answer, body, directory, no_tenant};
+use super::{Answer, body, directory, no_tenant, object};
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
 use crate::serve::identify::ask;
 use crate::serve::usage;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use tollgate_core::config::Config;
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply, MAX_PAGE, TenantRow};
@@ -19,7 +20,7 @@ use tollgate_core::units::Timestamp;
 #[serde(deny_unknown_fields)]
 struct PutTenant {
     #[serde(default)]
-    config: Config,
+    config: Option<Box<RawValue>>,
 }
 
 pub(super) async fn list<W: World>(world: &W, head: &Head) -> Answer<W> {
@@ -80,7 +81,8 @@ pub(super) async fn config<W: World>(world: &W, tenant: &TenantId) -> Answer<W> 
 
 pub(super) async fn put<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId) -> Answer<W> {
     let put: PutTenant = body(world, head).await?;
-    let reply = store(world, isolate, head, tenant, put.config).await?;
+    let config = put.config.map_or_else(|| Ok(Config::default()), |raw| object(raw.get().as_bytes()))?;
+    let reply = store(world, isolate, head, tenant, config).await?;
     let created = matches!(reply, Reply::Configuration { version: 1, .. });
     document(if created { 201 } else { 200 }, tenant, reply)
 }
@@ -101,6 +103,10 @@ async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &Ten
             why: "is the ETag of the configuration that was read".to_owned(),
         })?),
     };
+    // A change to what is not there leaves no trace in the directory.
+    if if_match.is_some() && configuration(world, tenant).await.is_err_and(|e| matches!(e, Failure::NotFound { .. })) {
+        return Err(Failure::PreconditionFailed { current: 0 });
+    }
     // The directory first: a tenant that it does not know would never be cleaned up.
     directory(world, &DirectoryCommand::Add { tenant: tenant.clone() }).await?;
     match ask(world, tenant, Command::PutConfig { config: Box::new(config), if_match }).await? {

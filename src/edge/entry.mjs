@@ -4,6 +4,7 @@
 // this side builds them, from strings and bytes (docs/architecture.md, "One crossing"). It decides
 // nothing: what to send where, and what to answer, comes from Rust.
 import { DurableObject } from "cloudflare:workers";
+import "./microtask.mjs"; // before the glue, which looks at it when it is loaded
 import * as glue from "tollgate-glue";
 
 const NAMES = glue.header_names().split(",");
@@ -17,29 +18,37 @@ function configure(env) {
   configured = true;
 }
 
-/** "name\nvalue\nname\nvalue" as pairs. */
-function pairs(flat) {
+/** "name\nvalue\nname\nvalue" as an object. */
+function record(flat) {
   const parts = flat.split("\n");
-  const out = [];
-  for (let i = 0; i + 1 < parts.length; i += 2) out.push([parts[i], parts[i + 1]]);
+  const out = {};
+  for (let i = 0; i + 1 < parts.length; i += 2) out[parts[i]] = parts[i + 1];
   return out;
 }
 
-/** Reads a body up to `cap` bytes; null if it is longer. Content-length is believed only where the body cannot be compressed. */
-async function readAll(body, declared, cap) {
+/** Bytes beyond the cap that are still taken in from a client, and dropped: an answer while it sends is lost with the connection. */
+const MOST_DROPPED = 32 * 1024 * 1024;
+
+/**
+ * Reads a body up to `cap` bytes; null if it is longer, after taking in up to `drop` bytes more.
+ * Content-length is believed only where the body cannot be compressed.
+ */
+async function readAll(body, declared, cap, drop = 0) {
   if (!body) return new Uint8Array(0);
-  if (declared > cap) {
+  if (declared > cap + drop) {
     await body.cancel().catch(() => {});
     return null;
   }
-  if (declared > 0) return new Uint8Array(await new Response(body).arrayBuffer());
+  if (declared > 0 && declared <= cap) return new Uint8Array(await new Response(body).arrayBuffer());
   const chunks = [];
   let size = 0;
   for await (const chunk of body) {
     size += chunk.byteLength;
-    if (size > cap) return null;
-    chunks.push(chunk);
+    if (size > cap + drop) return null;
+    if (size <= cap) chunks.push(chunk);
+    else chunks.length = 0;
   }
+  if (size > cap) return null;
   if (chunks.length === 1) return chunks[0];
   const out = new Uint8Array(size);
   let at = 0;
@@ -49,6 +58,12 @@ async function readAll(body, declared, cap) {
   }
   return out;
 }
+
+/** A comment of the event-stream format: clients skip it. */
+const HEARTBEAT = new TextEncoder().encode(": \n\n");
+
+/** An answer that takes longer than this is worth listening for the client's departure. */
+const WATCH_AFTER_MS = 200;
 
 const FLAGS = { timeout: 1, gone: 2, broken: 3, too_large: 4 };
 
@@ -84,8 +99,10 @@ class Exchange {
 
   /** The request's body: bytes, or null if it is longer than `cap`. */
   async body(cap) {
+    const declared = Number(this.request.headers.get("content-length")) || 0;
     try {
-      return await readAll(this.request.body, Number(this.request.headers.get("content-length")) || 0, cap);
+      if (declared > 0 && declared <= cap) return new Uint8Array(await this.request.arrayBuffer());
+      return await readAll(this.request.body, declared, cap, MOST_DROPPED);
     } catch {
       return undefined; // the client broke off
     }
@@ -102,14 +119,18 @@ class Exchange {
     }
   }
 
-  /** The client went away: the upstream request ends, whichever is under way. */
+  /** From here on, when the client goes away, the upstream request ends, whichever is under way. */
   watch() {
     if (this.watching) return;
     this.watching = true;
-    this.request.signal.addEventListener("abort", () => {
+    const { signal } = this.request;
+    const left = () => {
       this.gone = true;
       this.abort?.abort();
-    });
+    };
+    // It may have left already: then the event has been and gone.
+    if (signal.aborted) left();
+    else signal.addEventListener("abort", left);
   }
 
   /**
@@ -117,7 +138,6 @@ class Exchange {
    * `answer`; status 0 and `flag` say that nothing usable came.
    */
   async send(url, headers, body, firstByteMs, totalMs, cap) {
-    this.watch();
     this.status = 0;
     this.flag = 0;
     this.upstream = null;
@@ -125,24 +145,34 @@ class Exchange {
     this.answerHead = "";
     if (this.gone) return this.fail(FLAGS.gone, "client gone");
     const abort = (this.abort = new AbortController());
-    let late = false;
-    const expire = () => {
-      late = true;
-      abort.abort();
-    };
-    let timer = setTimeout(expire, Math.min(firstByteMs, totalMs));
     const started = Date.now();
+    let late = false;
+    let headersIn = false;
+    // One timer for everything that takes time: first it looks after the client (a listener for each of
+    // many quick answers costs a tenth of the whole request), then it waits for the limits.
+    let timer;
+    const look = () => {
+      const passed = Date.now() - started;
+      const limit = headersIn ? totalMs : Math.min(firstByteMs, totalMs);
+      if (passed >= limit) {
+        late = true;
+        abort.abort();
+        return;
+      }
+      this.watch();
+      timer = setTimeout(look, limit - passed);
+    };
+    timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
     try {
-      const response = await fetch(url, { method: "POST", headers: pairs(headers), body, redirect: "manual", signal: abort.signal });
-      clearTimeout(timer);
+      const response = await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
+      headersIn = true;
       const h = response.headers;
       const type = h.get("content-type") ?? "";
       if (response.ok && type.startsWith("text/event-stream")) {
         this.upstream = response.body;
       } else {
-        timer = setTimeout(expire, Math.max(1, totalMs - (Date.now() - started)));
-        const plain = h.get("content-encoding") === null;
-        this.answer = await readAll(response.body, plain ? Number(h.get("content-length")) || 0 : 0, cap);
+        const length = h.get("content-encoding") === null ? Number(h.get("content-length")) || 0 : 0;
+        this.answer = length > 0 && length <= cap ? new Uint8Array(await response.arrayBuffer()) : await readAll(response.body, length, cap);
         if (this.answer === null) {
           abort.abort();
           return this.fail(FLAGS.too_large, "answer too large");
@@ -175,18 +205,26 @@ class Exchange {
       this.writable = writable;
       content = readable;
     }
-    return new Response(content, { status, headers: pairs(headers) });
+    const response = status === 200 ? new Response(content) : new Response(content, { status });
+    // Set one by one: handing the constructor a list or an object of this length costs several times more.
+    const to = response.headers;
+    const parts = headers.split("\n");
+    for (let i = 0; i + 1 < parts.length; i += 2) to.set(parts[i], parts[i + 1]);
+    return response;
   }
 
   /**
    * Moves the stream to the client through the meter. Resolves to how it ended: 0 whole, 1 timeout,
-   * 2 client gone, 3 broken off.
+   * 2 client gone, 3 broken off. While upstream is silent a comment goes out every `heartbeatMs`, which
+   * keeps idle connections open and lets a client that left be noticed.
    */
-  async relay(meter, idleMs, totalMs) {
+  async relay(meter, idleMs, totalMs, heartbeatMs) {
+    this.watch();
     const reader = this.upstream.getReader();
     const writer = this.writable.getWriter();
     let ended = 0;
     let moved = Date.now();
+    let beat = moved;
     const started = moved;
     // One timer looks at the clock now and then; a timer per chunk would cost more than the chunk.
     const stop = (how) => {
@@ -195,11 +233,15 @@ class Exchange {
       this.abort?.abort();
       reader.cancel().catch(() => {});
     };
-    const period = Math.max(1, Math.min(1000, Math.floor(Math.min(idleMs, totalMs) / 4)));
+    const period = Math.max(1, Math.min(1000, Math.floor(Math.min(idleMs, totalMs, heartbeatMs * 2) / 4)));
     const clock = setInterval(() => {
       const now = Date.now();
       if (this.gone) stop(2);
       else if (now - moved > idleMs || now - started > totalMs) stop(1);
+      else if (now - Math.max(moved, beat) >= heartbeatMs && !meter.busy()) {
+        beat = now;
+        writer.write(HEARTBEAT).catch(() => stop(2));
+      }
     }, period);
     // A client that leaves shows as a failed or closed writer even while upstream is silent.
     writer.closed.catch(() => stop(2));

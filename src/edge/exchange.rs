@@ -29,7 +29,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn body(this: &Exchange, cap: u32) -> js_sys::Promise;
     #[wasm_bindgen(method)]
-    fn turn(this: &Exchange, tenant: &str, message: js_sys::Uint8Array) -> js_sys::Promise;
+    fn turn(this: &Exchange, tenant: &str, message: &str) -> js_sys::Promise;
     #[wasm_bindgen(method)]
     fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, total: f64, cap: u32) -> js_sys::Promise;
     #[wasm_bindgen(method, getter)]
@@ -43,7 +43,7 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
-    fn relay(this: &Exchange, meter: &JsValue, idle: f64, total: f64) -> js_sys::Promise;
+    fn relay(this: &Exchange, meter: &JsValue, idle: f64, total: f64, heartbeat: f64) -> js_sys::Promise;
     #[wasm_bindgen(method)]
     fn close(this: &Exchange, last: js_sys::Uint8Array) -> js_sys::Promise;
     #[wasm_bindgen(method)]
@@ -78,8 +78,8 @@ impl World {
         self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
     }
 
-    async fn turn(&self, name: &str, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
-        let reply = JsFuture::from(self.0.turn(name, message.into())).await.map_err(|_| Unavailable::Failed)?;
+    async fn turn(&self, name: &str, message: &str) -> Result<String, Unavailable> {
+        let reply = JsFuture::from(self.0.turn(name, message)).await.map_err(|_| Unavailable::Failed)?;
         if let Some(code) = reply.as_f64() {
             return Err(if code == 1.0 {
                 Unavailable::Overloaded
@@ -89,7 +89,7 @@ impl World {
                 Unavailable::Failed
             });
         }
-        Ok(js_sys::Uint8Array::from(reply).to_vec())
+        reply.as_string().ok_or(Unavailable::Failed)
     }
 }
 
@@ -118,7 +118,7 @@ impl Clock for World {
 }
 
 impl Objects for World {
-    async fn tenant(&self, tenant: &TenantId, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
+    async fn tenant(&self, tenant: &TenantId, message: &str) -> Result<String, Unavailable> {
         match self.turn(tenant.as_str(), message).await {
             // Every command is idempotent or has reserved nothing when it fails: asked once more.
             Err(Unavailable::Retryable) => self.turn(tenant.as_str(), message).await,
@@ -126,7 +126,7 @@ impl Objects for World {
         }
     }
 
-    async fn directory(&self, message: &[u8]) -> Result<Vec<u8>, Unavailable> {
+    async fn directory(&self, message: &str) -> Result<String, Unavailable> {
         self.turn("", message).await
     }
 }
@@ -142,6 +142,11 @@ impl StreamMeter {
     /// The next bytes. Undefined: pass them on as they are.
     pub fn push(&self, chunk: &[u8]) -> Option<js_sys::Uint8Array> {
         self.meter.borrow_mut().push(chunk).map(|bytes| bytes.as_slice().into())
+    }
+
+    /// Whether an event has begun to go out and not ended: nothing may be put in between.
+    pub fn busy(&self) -> bool {
+        self.meter.borrow().inside_event()
     }
 }
 
@@ -175,10 +180,10 @@ impl Upstream for World {
         Ok(Incoming { status: self.0.status(), content_type, retry_after, headers, whole, answer: Outside })
     }
 
-    async fn relay(&self, meter: Meter, idle: Millis, total: Millis) -> (Meter, StreamEnd) {
+    async fn relay(&self, meter: Meter, idle: Millis, total: Millis, heartbeat: Millis) -> (Meter, StreamEnd) {
         let shared = Rc::new(std::cell::RefCell::new(meter));
         let handle = JsValue::from(StreamMeter { meter: Rc::clone(&shared) });
-        let end = JsFuture::from(self.0.relay(&handle, ms(idle), ms(total))).await;
+        let end = JsFuture::from(self.0.relay(&handle, ms(idle), ms(total), ms(heartbeat))).await;
         let end = match end.ok().and_then(|v| v.as_f64()) {
             Some(0.0) => StreamEnd::Closed,
             Some(1.0) => StreamEnd::Timeout,

@@ -38,12 +38,12 @@ pub fn caller(isolate: &Isolate, head: &Head) -> Result<Caller, Failure> {
 /// [`Failure::LedgerUnavailable`] or [`Failure::Overloaded`].
 pub async fn ask<W: Objects>(world: &W, tenant: &TenantId, command: Command) -> Result<Reply, Failure> {
     let message = Message { v: VERSION, tenant: tenant.clone(), command };
-    let message = serde_json::to_vec(&message).map_err(|_| Failure::Internal)?;
+    let message = serde_json::to_string(&message).map_err(|_| Failure::Internal)?;
     let reply = world.tenant(tenant, &message).await.map_err(|e| match e {
         crate::ports::Unavailable::Overloaded => Failure::Overloaded,
         _ => Failure::LedgerUnavailable,
     })?;
-    match serde_json::from_slice(&reply) {
+    match serde_json::from_str(&reply) {
         Ok(Reply::Failed { .. }) | Err(_) => Err(Failure::LedgerUnavailable),
         Ok(reply) => Ok(reply),
     }

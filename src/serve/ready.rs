@@ -14,7 +14,7 @@ use tollgate_core::failure::Failure;
 /// Never: a broken dependency is the answer, not a failure to answer.
 pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W::Answer>, Failure> {
     let since = world.now();
-    let message = serde_json::to_vec(&DirectoryCommand::LastCron).map_err(|_| Failure::Internal)?;
+    let message = serde_json::to_string(&DirectoryCommand::LastCron).map_err(|_| Failure::Internal)?;
     let objects = world.directory(&message).await.is_ok();
     let objects_ms = world.now().since(since);
     let since = world.now();

@@ -94,7 +94,7 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
         let world = relayed;
         let meter = Meter::new(!call.request.include_usage, if slot.is_some() { MAX_KEPT } else { 0 });
         let total = deadline.since(world.now()).max(1);
-        let (mut meter, end) = world.relay(meter, idle, total).await;
+        let (mut meter, end) = world.relay(meter, idle, total, isolate.heartbeat()).await;
         let mut last = meter.finish();
         let outcome = match end {
             StreamEnd::Closed if meter.whole() => Outcome::Ok,

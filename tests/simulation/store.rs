@@ -1,4 +1,5 @@
-//! A disk that keeps what the object writes, as text, the way the real one does. It survives kills.
+//! A disk that keeps what the object writes. It survives kills. What a new life reads has been through
+//! text, the way the real disk keeps it.
 //!
 //! It also keeps what nobody asks it to keep (trimmed rows, the snapshot before the last), so that the
 //! oracle can compare.
@@ -15,27 +16,24 @@ type UsageKey = (Timestamp, String, String, String, u16, String);
 #[derive(Default)]
 pub struct Store {
     pub mutant: Option<Mutant>,
-    journal: BTreeMap<u64, (Timestamp, String)>,
-    snapshot: Option<String>,
-    configs: BTreeMap<u64, String>,
-    keys: BTreeMap<String, String>,
+    journal: BTreeMap<u64, (Timestamp, Vec<Fact>)>,
+    snapshot: Option<Snapshot>,
+    configs: BTreeMap<u64, StoredConfig>,
+    keys: BTreeMap<String, Key>,
     usage: BTreeMap<UsageKey, Counts>,
     pub alarm: Option<Timestamp>,
     /// The latest time of a turn that wrote to the ledger.
     pub seen: Timestamp,
     /// Rows that were trimmed, and the snapshot before the last with its configuration's version.
-    archive: BTreeMap<u64, String>,
-    before: Option<(String, u64)>,
+    archive: BTreeMap<u64, Vec<Fact>>,
+    before: Option<(Snapshot, u64)>,
     /// All counters ever added, by outcome.
     pub counted: BTreeMap<String, Counts>,
 }
 
-fn text<T: serde::Serialize>(value: &T) -> String {
-    serde_json::to_string(value).unwrap()
-}
-
-fn read<T: serde::de::DeserializeOwned>(text: &str) -> T {
-    serde_json::from_str(text).unwrap_or_else(|e| panic!("{e} in {text}"))
+fn through_text<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+    let text = serde_json::to_string(value).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e} in {text}"))
 }
 
 impl Store {
@@ -50,30 +48,30 @@ impl Store {
                 Write::Append { n, at, facts } => {
                     assert!(!self.journal.contains_key(n), "journal row {n} is written twice");
                     let facts = self.mutated(facts);
-                    self.journal.insert(*n, (*at, text(&facts)));
-                    self.archive.insert(*n, text(&facts));
+                    self.journal.insert(*n, (*at, facts.clone()));
+                    self.archive.insert(*n, facts);
                     self.seen = self.seen.max(clock);
                 }
                 Write::Snapshot(snapshot) => {
                     let version = self.configs.keys().last().copied().unwrap_or(0);
                     self.before = self.snapshot.take().map(|s| (s, version));
-                    self.snapshot = Some(text(&self.mutated_snapshot(snapshot)));
+                    self.snapshot = Some(self.mutated_snapshot(snapshot));
                     self.seen = self.seen.max(clock);
                 }
                 Write::Usage(rows) => rows.iter().for_each(|row| self.add_usage(row)),
                 Write::Config(config) => {
                     // An older snapshot is compared with a newer one only under the same configuration.
                     self.before = None;
-                    self.configs.insert(config.version, text(config));
+                    self.configs.insert(config.version, (**config).clone());
                 }
                 Write::Key(key) => {
-                    self.keys.insert(key.hash.clone(), text(key));
+                    self.keys.insert(key.hash.clone(), (**key).clone());
                 }
                 Write::Trim { before, up_to } => {
                     self.journal.retain(|n, (at, _)| n > up_to || *at >= *before);
                     self.usage.retain(|key, _| key.0 >= *before);
                     let newest = self.configs.keys().last().copied();
-                    self.configs.retain(|v, body| Some(*v) == newest || read::<StoredConfig>(body).at >= *before);
+                    self.configs.retain(|v, config| Some(*v) == newest || config.at >= *before);
                 }
                 Write::DeleteAll => {
                     *self = Store { mutant: self.mutant, alarm: self.alarm, ..Store::default() };
@@ -99,26 +97,26 @@ impl Store {
         self.usage.iter().filter(move |(key, _)| from <= key.0 && key.0 < to)
     }
 
+    /// The object was killed.
+    pub fn killed(&mut self) {
+        let covered = self.snapshot.as_ref().map_or(0, |s| s.journal);
+        if self.mutant == Some(Mutant::LastRowIsLost) && self.journal.keys().last().is_some_and(|n| *n > covered) {
+            self.journal.pop_last();
+        }
+    }
+
     /// What a new life of the object finds.
     pub fn stored(&self) -> Stored {
-        let snapshot: Option<Snapshot> = self.snapshot.as_deref().map(read);
+        let snapshot: Option<Snapshot> = self.snapshot.as_ref().map(through_text);
         let after = snapshot.as_ref().map_or(0, |s| s.journal);
         let mut journal: Vec<(u64, Vec<Fact>)> =
-            self.journal.range(after + 1..).map(|(n, (_, facts))| (*n, read(facts))).collect();
-        match self.mutant {
-            Some(Mutant::LastRowIsLost) => drop(journal.pop()),
-            Some(Mutant::RowsReplayTwice) => {
-                let lines = |f: &Fact| matches!(f, Fact::Lines { .. });
-                journal = journal
-                    .into_iter()
-                    .flat_map(|row| if row.1.iter().any(lines) { vec![row.clone(), row] } else { vec![row] })
-                    .collect();
-            }
-            _ => {}
+            self.journal.range(after + 1..).map(|(n, (_, facts))| (*n, through_text(facts))).collect();
+        if self.mutant == Some(Mutant::RowsReplayTwice) {
+            journal = journal.into_iter().flat_map(|row| [row.clone(), row]).collect();
         }
         Stored {
-            config: self.configs.values().last().map(|body| read(body)),
-            keys: self.keys.values().map(|body| read(body)).collect(),
+            config: self.configs.values().last().map(through_text),
+            keys: self.keys.values().map(through_text).collect(),
             snapshot,
             journal,
         }
@@ -126,20 +124,13 @@ impl Store {
 
     /// The same, by the longer way: from the snapshot before the last, where there is one of the same
     /// configuration.
-    pub fn stored_earlier(&self) -> Option<Stored> {
+    pub fn stored_earlier(&self, now: Stored) -> Option<Stored> {
         let (before, version) = self.before.as_ref()?;
-        let now = self.stored();
         if now.config.as_ref().is_none_or(|c| c.version != *version) {
             return None;
         }
-        let before: Snapshot = read(before);
-        let journal = self.archive.range(before.journal + 1..).map(|(n, facts)| (*n, read(facts))).collect();
-        Some(Stored { snapshot: Some(before), journal, ..now })
-    }
-
-    /// The last snapshot.
-    pub fn snapshot(&self) -> Option<Snapshot> {
-        self.snapshot.as_deref().map(read)
+        let journal = self.archive.range(before.journal + 1..).map(|(n, facts)| (*n, facts.clone())).collect();
+        Some(Stored { snapshot: Some(through_text(before)), journal, ..now })
     }
 
     fn mutated(&self, facts: &[Fact]) -> Vec<Fact> {

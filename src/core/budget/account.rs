@@ -35,6 +35,10 @@ pub struct Account {
     /// Credit of an earlier life whose permits are not all settled or expired yet. Counts as held.
     #[serde(rename = "o", default)]
     pub orphaned: NanoUsd,
+    /// By how much what was committed may have grown since an admission was checked against the limit:
+    /// requests that cost more than their worst case. Since the load.
+    #[serde(skip)]
+    pub excess: NanoUsd,
 }
 
 impl Account {
@@ -48,22 +52,28 @@ impl Account {
         limit.minus(self.committed()).at_least_zero()
     }
 
-    /// Settles a hold of this life with its true cost.
-    pub fn settle(&mut self, hold: NanoUsd, cost: NanoUsd) {
+    /// Ends a hold of this life.
+    pub fn end(&mut self, hold: NanoUsd) {
         self.held = self.held.minus(hold).at_least_zero();
-        self.spent = self.spent.plus(cost);
     }
 
-    /// Settles a hold of an earlier life.
-    pub fn settle_orphan(&mut self, hold: NanoUsd, cost: NanoUsd) {
+    /// Ends a hold of an earlier life.
+    pub fn end_orphan(&mut self, hold: NanoUsd) {
         self.orphaned = self.orphaned.minus(hold).at_least_zero();
-        self.spent = self.spent.plus(cost);
     }
 
-    /// After a load from disk: whatever was promised may still be out there.
-    pub fn orphan(&mut self) {
-        self.orphaned = self.orphaned.plus(self.credit);
-        self.credit = NanoUsd::ZERO;
-        self.held = NanoUsd::ZERO;
+    /// Takes over what an earlier life left: `known` is held by permits that are on disk. Returns what
+    /// permits that the disk knows nothing of may hold besides; `limit` is the limit that they were
+    /// checked against, absent if there cannot be any.
+    ///
+    /// Not all of the credit need be out: together they hold at most what the limit had left.
+    pub fn orphan(&mut self, known: NanoUsd, limit: Option<NanoUsd>) -> NanoUsd {
+        let unknown = limit.map_or(NanoUsd::ZERO, |limit| {
+            let left = limit.plus(self.excess).minus(self.spent).minus(self.orphaned).minus(known);
+            self.credit.minus(known).min(left).at_least_zero()
+        });
+        self.orphaned = self.orphaned.plus(known).plus(unknown);
+        (self.held, self.credit, self.excess) = (NanoUsd::ZERO, NanoUsd::ZERO, NanoUsd::ZERO);
+        unknown
     }
 }

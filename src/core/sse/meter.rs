@@ -94,6 +94,11 @@ impl Meter {
         Some(without(data, data.len().saturating_sub(last.len()), dropped))
     }
 
+    /// Whether part of an event went out whose end is still to come.
+    pub fn inside_event(&self) -> bool {
+        self.skipping || (!self.strip && !self.held.is_empty())
+    }
+
     /// The stream is over: what was held back goes out.
     pub fn finish(&mut self) -> Vec<u8> {
         let rest = std::mem::take(&mut self.held);

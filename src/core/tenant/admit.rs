@@ -121,7 +121,7 @@ impl Tenant {
             granted = self.ledger.issued.saturating_add(room);
         }
         if granted > self.ledger.granted || !accounts.is_empty() {
-            self.record(now, vec![Fact::Credit { granted, accounts }], writes);
+            self.record(now, vec![Fact::Credit { at: now, granted, accounts }], writes);
         }
     }
 

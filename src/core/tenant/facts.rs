@@ -25,6 +25,8 @@ pub enum Fact {
     },
     /// So much may be handed out from now on.
     Credit {
+        /// When.
+        at: Timestamp,
         /// Permits up to this running number.
         granted: u64,
         /// Money, by account: the most that may be held at a time.
@@ -52,7 +54,7 @@ pub struct Line {
     pub key: String,
     /// What kind of end.
     pub kind: LineKind,
-    /// The attempt, where one is known.
+    /// The attempt, where one is known. In a correction the last one, with the cost of all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
     /// What it did to each account.
@@ -79,7 +81,8 @@ pub struct Charge {
     /// The account.
     #[serde(rename = "a")]
     pub account: AccountKey,
-    /// The hold that ended.
+    /// The hold that ended. In a correction, the part of an earlier charge that is taken back because
+    /// it was this permit's, where a crash had mixed it with others'.
     #[serde(rename = "h")]
     pub hold: NanoUsd,
     /// What was charged; negative only in corrections.
@@ -95,17 +98,50 @@ pub struct Open {
     /// When it is closed if nobody reports.
     pub until: Timestamp,
     /// Gateway key's id; empty where a crash forgot it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub key: String,
     /// What it holds.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub holds: Vec<Hold>,
     /// The part of each hold that is input.
     #[serde(default)]
     pub input_cost: NanoUsd,
     /// Whether a crash forgot the rest: it may never have been given.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+}
+
+/// A permit that was closed for its silence, and may still be corrected.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Expired {
+    /// Until when.
+    pub until: Timestamp,
+    /// What it was charged; empty if it was unknown.
+    pub charges: Vec<Charge>,
+    /// Whether a crash had forgotten it: then all such permits of its life were charged together.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unknown: bool,
+}
+
+/// Money of an earlier life, in one account, that permits hold of which a crash left no trace.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// May still be held.
+    #[serde(rename = "h")]
+    pub held: NanoUsd,
+    /// Was charged when they expired, and not yet taken back by corrections.
+    #[serde(rename = "c")]
+    pub charged: NanoUsd,
+}
+
+impl Fact {
+    /// When it happened.
+    pub fn at(&self) -> Timestamp {
+        match self {
+            Fact::Started { at, .. } | Fact::Credit { at, .. } => *at,
+            Fact::Lines { lines } => lines.iter().map(|l| l.at).max().unwrap_or_default(),
+        }
+    }
 }
 
 /// The ledger's state.
@@ -113,6 +149,8 @@ pub struct Open {
 pub struct Snapshot {
     /// The last journal row that is contained.
     pub journal: u64,
+    /// When it was taken.
+    pub at: Timestamp,
     /// The life that wrote it.
     pub epoch: u64,
     /// Permits given in that life.
@@ -127,8 +165,11 @@ pub struct Snapshot {
     pub live: Vec<(u64, Open)>,
     /// Permits of earlier lives.
     pub orphans: Vec<(PermitId, Open)>,
-    /// Expired permits that may still be corrected, with what they were charged.
-    pub expired: Vec<(PermitId, Timestamp, Vec<Charge>)>,
+    /// Money of earlier lives that is not known by permit: life, account, how much.
+    #[serde(default)]
+    pub lost: Vec<(u64, AccountKey, Lost)>,
+    /// Expired permits that may still be corrected.
+    pub expired: Vec<(PermitId, Expired)>,
     /// All-time totals.
     pub totals: Totals,
 }

@@ -39,6 +39,10 @@ impl Tenant {
         if self.config.is_none() {
             return Reply::NoTenant;
         }
+        // The same message again must not open what was revoked in between.
+        if let Some(known) = self.keys.get(&new.hash) {
+            return Reply::Key(known.view.clone());
+        }
         if self.keys.len() >= MAX_KEYS {
             return Reply::TooMany { bound: u64::try_from(MAX_KEYS).unwrap_or(u64::MAX) };
         }

@@ -1,14 +1,17 @@
 //! The ledger's state and the one function that changes its durable part: [`Ledger::apply`].
 
-use super::facts::{Charge, Fact, Line, LineKind, Open, Snapshot};
+use super::facts::{Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 use super::{MAX_TALLY, RETENTION, TIDY_AFTER};
 use crate::budget::{Account, AccountKey, Period};
-use crate::config::{Limit, Scope};
+use crate::config::{Budget, Config, Limit, Scope};
 use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::protocol::{Counts, Outcome, Totals, UsageRow};
 use crate::units::{Millis, NanoUsd, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Longest time after its expiry that a permit may be corrected: the longest life of a permit.
+const MAX_GRACE: Millis = 3_600_000;
 
 /// What a minute counter is counted under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,7 +37,9 @@ pub(super) struct Ledger {
     pub accounts: BTreeMap<AccountKey, Account>,
     pub live: BTreeMap<u64, Open>,
     pub orphans: BTreeMap<PermitId, Open>,
-    pub expired: BTreeMap<PermitId, (Timestamp, Vec<Charge>)>,
+    /// By life and account. Part of `orphaned` there.
+    pub lost: BTreeMap<(u64, AccountKey), Lost>,
+    pub expired: BTreeMap<PermitId, Expired>,
     pub totals: Totals,
     /// Counters since the last snapshot.
     pub tally: BTreeMap<TallyKey, Counts>,
@@ -57,7 +62,8 @@ impl Ledger {
             accounts: s.accounts.into_iter().collect(),
             live: s.live.into_iter().collect(),
             orphans: s.orphans.into_iter().collect(),
-            expired: s.expired.into_iter().map(|(id, until, charges)| (id, (until, charges))).collect(),
+            lost: s.lost.into_iter().map(|(epoch, account, lost)| ((epoch, account), lost)).collect(),
+            expired: s.expired.into_iter().collect(),
             totals: s.totals,
             ..Ledger::default()
         };
@@ -75,11 +81,12 @@ impl Ledger {
         self.issued = self.granted;
     }
 
-    /// Applies a fact from the journal.
-    pub fn replay(&mut self, limits: &[Limit], fact: Fact) {
+    /// Applies a fact from the journal. `config` is the one under which it was written: a change of
+    /// configuration writes a snapshot.
+    pub fn replay(&mut self, config: &Config, fact: Fact) {
         match &fact {
             Fact::Started { epoch, at, lifetime, keys } => {
-                self.orphan(*at, limits, keys, *lifetime);
+                self.orphan(*at, config, keys, *lifetime);
                 self.epoch = *epoch;
             }
             Fact::Credit { granted, .. } => {
@@ -91,7 +98,7 @@ impl Ledger {
                 for line in lines {
                     let unknown = line.permit.epoch == self.epoch && self.live.get(&line.permit.seq).is_some_and(|o| o.unknown);
                     if unknown {
-                        self.count(limits, &line.key, line.admitted_at);
+                        self.count(&config.limits, &line.key, line.admitted_at);
                     }
                 }
                 self.apply(&fact);
@@ -99,11 +106,14 @@ impl Ledger {
         }
     }
 
-    /// Begins a life at `now`. Nothing is written yet: a life that hands out nothing leaves no trace.
-    pub fn start(&mut self, now: Timestamp, limits: &[Limit], keys: &[String], lifetime: Millis) {
+    /// Begins a life at `now`. Nothing is written yet: a life that hands out nothing, after one that
+    /// left nothing open, leaves no trace.
+    pub fn start(&mut self, now: Timestamp, config: &Config, keys: &[String], lifetime: Millis) {
         // Larger than any life before, also than those of a deleted tenant of the same name.
         let epoch = self.epoch.saturating_add(1).max(now.0.max(1).unsigned_abs());
-        self.orphan(now, limits, keys, lifetime);
+        // How long unknown permits are waited for must be written down, or the next life would wait anew.
+        self.dirty |= self.live.values().any(|open| open.unknown);
+        self.orphan(now, config, keys, lifetime);
         self.epoch = epoch;
         self.unannounced = Some(Fact::Started { epoch, at: now, lifetime, keys: keys.to_vec() });
     }
@@ -114,39 +124,49 @@ impl Ledger {
     }
 
     /// Turns what is under way into orphans of the life that ends.
-    fn orphan(&mut self, now: Timestamp, limits: &[Limit], keys: &[String], lifetime: Millis) {
+    fn orphan(&mut self, now: Timestamp, config: &Config, keys: &[String], lifetime: Millis) {
         let epoch = self.epoch;
+        let mut unknown = 0_u64;
+        let mut known: BTreeMap<AccountKey, NanoUsd> = BTreeMap::new();
         for (seq, mut open) in std::mem::take(&mut self.live) {
             if open.unknown {
+                unknown = unknown.saturating_add(1);
                 open.at = now;
-                self.count(limits, "", now);
-                for key in keys {
-                    self.count_key(limits, key, now);
-                }
                 open.until = now.plus(lifetime);
+            }
+            for hold in &open.holds {
+                let sum = known.entry(hold.account.clone()).or_default();
+                *sum = sum.plus(hold.amount);
             }
             self.orphans.insert(PermitId { epoch, seq }, open);
         }
-        if self.orphans.is_empty() {
-            self.accounts.values_mut().for_each(|a| a.credit = NanoUsd::ZERO);
+        if unknown > 0 {
+            // Whose they were is not known, so they count for everybody.
+            self.count_scope(&config.limits, Scope::Tenant, "", now, unknown);
+            keys.iter().for_each(|key| self.count_scope(&config.limits, Scope::Key, key, now, unknown));
         }
-        self.accounts.values_mut().for_each(Account::orphan);
+        for (key, account) in &mut self.accounts {
+            let known = known.get(key).copied().unwrap_or_default();
+            let limit = limit_of(&config.budgets, key).filter(|_| unknown > 0);
+            let held = account.orphan(known, limit);
+            if held > NanoUsd::ZERO {
+                self.lost.insert((epoch, key.clone()), Lost { held, charged: NanoUsd::ZERO });
+            }
+        }
         (self.issued, self.granted) = (0, 0);
     }
 
     /// Counts one request in the windows of the tenant and of `key`.
     pub fn count(&mut self, limits: &[Limit], key: &str, at: Timestamp) {
-        for limit in limits.iter().filter(|l| l.scope == Scope::Tenant) {
-            self.window(limit, "").record(at, 1);
-        }
+        self.count_scope(limits, Scope::Tenant, "", at, 1);
         if !key.is_empty() {
-            self.count_key(limits, key, at);
+            self.count_scope(limits, Scope::Key, key, at, 1);
         }
     }
 
-    fn count_key(&mut self, limits: &[Limit], key: &str, at: Timestamp) {
-        for limit in limits.iter().filter(|l| l.scope == Scope::Key) {
-            self.window(limit, key).record(at, 1);
+    fn count_scope(&mut self, limits: &[Limit], scope: Scope, subject: &str, at: Timestamp, n: u64) {
+        for limit in limits.iter().filter(|l| l.scope == scope) {
+            self.window(limit, subject).record(at, n);
         }
     }
 
@@ -168,41 +188,89 @@ impl Ledger {
     pub fn apply(&mut self, fact: &Fact) {
         match fact {
             Fact::Started { .. } => {}
-            Fact::Credit { granted, accounts } => {
+            Fact::Credit { granted, accounts, .. } => {
                 self.granted = self.granted.max(*granted);
                 for hold in accounts {
                     self.accounts.entry(hold.account.clone()).or_default().credit = hold.amount;
                 }
             }
-            Fact::Lines { lines } => lines.iter().for_each(|line| self.apply_line(line)),
+            // A permit's lines stand side by side.
+            Fact::Lines { lines } => lines.chunk_by(|a, b| a.permit == b.permit).for_each(|lines| self.apply_end(lines)),
+        }
+    }
+
+    /// The lines of one permit.
+    fn apply_end(&mut self, lines: &[Line]) {
+        let mut growth: BTreeMap<&AccountKey, NanoUsd> = BTreeMap::new();
+        for line in lines {
+            self.apply_line(line);
+            for charge in &line.charges {
+                let ended = if line.kind == LineKind::Corrected { NanoUsd::ZERO } else { charge.hold };
+                let sum = growth.entry(&charge.account).or_default();
+                *sum = sum.plus(charge.cost).minus(ended);
+            }
+        }
+        for (key, growth) in growth {
+            let account = self.accounts.entry(key.clone()).or_default();
+            account.excess = account.excess.plus(growth).at_least_zero();
         }
     }
 
     fn apply_line(&mut self, line: &Line) {
-        let ours = line.permit.epoch == self.epoch;
+        let id = line.permit;
+        let ours = id.epoch == self.epoch;
+        let open = if ours { self.live.remove(&id.seq) } else { self.orphans.remove(&id) };
+        let unknown = open.is_some_and(|o| o.unknown);
+        let corrects = if line.kind == LineKind::Corrected { self.expired.remove(&id) } else { None };
         for charge in &line.charges {
             let account = self.accounts.entry(charge.account.clone()).or_default();
-            if ours { account.settle(charge.hold, charge.cost) } else { account.settle_orphan(charge.hold, charge.cost) }
-        }
-        let open = if ours { self.live.remove(&line.permit.seq) } else { self.orphans.remove(&line.permit) };
-        match line.kind {
-            LineKind::Expired => {
-                // The truth may come as late as the permit's own life once more.
-                let grace = open.map_or(0, |o| o.until.since(o.at)).max(60_000);
-                self.expired.insert(line.permit, (line.at.plus(grace), line.charges.clone()));
+            account.spent = account.spent.plus(charge.cost);
+            let lost = self.lost.get_mut(&(id.epoch, charge.account.clone()));
+            match (line.kind, lost) {
+                (LineKind::Corrected, Some(lost)) => lost.charged = lost.charged.minus(charge.hold).at_least_zero(),
+                (LineKind::Corrected, None) => {}
+                _ if ours => account.end(charge.hold),
+                (kind, Some(lost)) if unknown => {
+                    let part = charge.hold.min(lost.held);
+                    lost.held = lost.held.minus(part);
+                    account.end_orphan(part);
+                    if kind == LineKind::Expired {
+                        lost.charged = lost.charged.plus(charge.cost);
+                    }
+                }
+                _ if unknown => {}
+                _ => account.end_orphan(charge.hold),
             }
-            LineKind::Corrected => {
-                self.expired.remove(&line.permit);
-            }
-            LineKind::Settled | LineKind::Released => {}
         }
-        if self.orphans.is_empty() {
-            self.accounts.values_mut().for_each(|a| a.orphaned = NanoUsd::ZERO);
+        if line.kind == LineKind::Expired {
+            // The truth may come as late as the permit's own life once more.
+            let grace = line.at.since(line.admitted_at).clamp(60_000, MAX_GRACE);
+            // While loading, this life's own permits look unknown. Their lines know better.
+            let unknown = line.key.is_empty();
+            let charges = if unknown { Vec::new() } else { line.charges.clone() };
+            self.expired.insert(id, Expired { until: line.at.plus(grace), charges, unknown });
         }
-        self.tally_line(line);
+        if unknown {
+            self.free_lost(id.epoch);
+        }
+        self.tally_line(line, corrects.as_ref());
     }
 
-    fn tally_line(&mut self, line: &Line) {
+    /// When no permit of a life is unknown any more, what it may have held besides was never given.
+    fn free_lost(&mut self, epoch: u64) {
+        let of_life = PermitId { epoch, seq: 0 }..=PermitId { epoch, seq: u64::MAX };
+        if self.orphans.range(of_life).any(|(_, open)| open.unknown) {
+            return;
+        }
+        for ((_, key), lost) in self.lost.iter_mut().filter(|((e, _), _)| *e == epoch) {
+            if let Some(account) = self.accounts.get_mut(key) {
+                account.end_orphan(lost.held);
+            }
+            lost.held = NanoUsd::ZERO;
+        }
+    }
+
+    fn tally_line(&mut self, line: &Line, corrects: Option<&Expired>) {
         let outcome = match (line.kind, line.attempt.as_ref().map(|a| a.outcome)) {
             (LineKind::Released, _) => return,
             (LineKind::Expired, _) => "expired",
@@ -210,11 +278,22 @@ impl Ledger {
             (LineKind::Settled, Some(outcome)) => outcome_name(outcome),
             (LineKind::Settled, None) => "ok",
         };
-        // Each account is charged the same; the request cost it once.
-        let cost = line.attempt.as_ref().map(|a| a.cost).filter(|_| line.kind == LineKind::Settled);
-        let cost = cost.or_else(|| line.charges.first().map(|c| c.cost)).unwrap_or_default();
+        // Each account is charged the same; the request cost it once. Only what a crash forgot is charged
+        // by account.
+        let truth = line.attempt.as_ref().map(|a| a.cost).unwrap_or_default();
+        let most = |amounts: &mut dyn Iterator<Item = NanoUsd>| amounts.max().unwrap_or_default();
+        let (requests, cost) = match (line.kind, corrects) {
+            // It may never have been given: it is a request when somebody tells of it.
+            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut line.charges.iter().map(|c| c.cost))),
+            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut line.charges.iter().map(|c| c.hold)))),
+            (LineKind::Corrected, was) => {
+                let charged = was.map(|w| most(&mut w.charges.iter().map(|c| c.cost))).unwrap_or_default();
+                (0, truth.minus(charged))
+            }
+            (LineKind::Settled | LineKind::Released, _) => (1, truth),
+        };
         let counts = Counts {
-            requests: u64::from(line.kind != LineKind::Corrected),
+            requests,
             input_tokens: line.attempt.as_ref().map_or(0, |a| a.usage.input),
             output_tokens: line.attempt.as_ref().map_or(0, |a| a.usage.output),
             cost,
@@ -237,15 +316,17 @@ impl Ledger {
         self.tally.entry(key).or_default().add(counts);
     }
 
-    /// The state to store, and the counters since the last one. With `idle`, unused credit is returned.
-    pub fn snapshot(&mut self, now: Timestamp, idle: bool) -> (Snapshot, Vec<UsageRow>) {
-        if idle {
+    /// The state to store, and the counters since the last one. With `tidy`, unused credit is returned.
+    pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>) {
+        if tidy {
             self.granted = self.issued;
             self.accounts.values_mut().for_each(|a| a.credit = a.held);
         }
         self.windows.retain(|_, w| w.used(now) > 0);
+        self.forget_expired(now);
         self.covered = self.journal;
-        self.dirty = false;
+        // Credit that is not handed out is still to be returned.
+        self.dirty = self.granted != self.issued || self.accounts.values().any(|a| a.credit != a.held);
         let rows = std::mem::take(&mut self.tally).into_iter().map(|(k, counts)| UsageRow {
             minute: k.minute,
             key: k.key,
@@ -257,6 +338,7 @@ impl Ledger {
         });
         let snapshot = Snapshot {
             journal: self.journal,
+            at: now,
             epoch: self.epoch,
             issued: self.issued,
             granted: self.granted,
@@ -264,23 +346,31 @@ impl Ledger {
             accounts: self.accounts.iter().map(|(k, a)| (k.clone(), *a)).collect(),
             live: self.live.iter().map(|(k, o)| (*k, o.clone())).collect(),
             orphans: self.orphans.iter().map(|(k, o)| (*k, o.clone())).collect(),
-            expired: self.expired.iter().map(|(k, (until, c))| (*k, *until, c.clone())).collect(),
+            lost: self.lost.iter().map(|((epoch, account), lost)| (*epoch, account.clone(), *lost)).collect(),
+            expired: self.expired.iter().map(|(k, e)| (*k, e.clone())).collect(),
             totals: self.totals,
         };
         (snapshot, rows.collect())
     }
 
-    /// Drops what nobody can ask for any more: old accounts, and expired permits past correction.
-    pub fn forget(&mut self, now: Timestamp) {
-        self.expired.retain(|_, (until, _)| *until > now);
+    /// Drops expired permits past correction.
+    fn forget_expired(&mut self, now: Timestamp) {
+        self.expired.retain(|_, expired| expired.until > now);
+        let lives: BTreeSet<u64> = self.expired.keys().map(|id| id.epoch).collect();
+        self.lost.retain(|(epoch, _), lost| lost.held > NanoUsd::ZERO || lives.contains(epoch));
+    }
+
+    /// Drops accounts that nobody can ask for any more.
+    pub fn forget(&mut self, now: Timestamp, budgets: &[Budget]) {
         let oldest = Timestamp(now.0.saturating_sub(RETENTION));
-        // The account of a running period may be older than the retention (quarter, year, total), so
-        // only those go that no later account of the same budget and subject keeps company.
+        // The account of a running period may be older than the retention (quarter, year, total). It need
+        // not be the newest either: a budget may have had a shorter period before.
         let newest: BTreeMap<(String, String), Timestamp> =
             self.accounts.keys().map(|k| ((k.budget.clone(), k.subject.clone()), k.period)).collect();
         self.accounts.retain(|k, a| {
+            let running = budgets.iter().any(|b| b.id == k.budget && b.period.start(now) == k.period);
             let current = newest.get(&(k.budget.clone(), k.subject.clone())) == Some(&k.period);
-            current || k.period >= oldest || a.held > NanoUsd::ZERO || a.orphaned > NanoUsd::ZERO
+            running || current || k.period >= oldest || a.held > NanoUsd::ZERO || a.orphaned > NanoUsd::ZERO
         });
     }
 
@@ -291,6 +381,12 @@ impl Ledger {
         // Never sooner than a second, so that a late alarm cannot ring without pause.
         permits.into_iter().chain(tidy).min().map(|at| at.max(now.plus(1_000)))
     }
+}
+
+/// The limit of an account, while there is a budget that uses it.
+fn limit_of(budgets: &[Budget], account: &AccountKey) -> Option<NanoUsd> {
+    let uses = |b: &&Budget| b.id == account.budget && (b.scope == Scope::Tenant) == account.subject.is_empty();
+    budgets.iter().find(uses).map(|b| b.limit_usd)
 }
 
 /// Start of the minute.

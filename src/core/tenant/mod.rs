@@ -22,7 +22,7 @@ mod ledger;
 mod settle;
 mod views;
 
-pub use facts::{Charge, Fact, Line, LineKind, Open, Snapshot};
+pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 pub use keys::Key;
 use ledger::Ledger;
 
@@ -133,7 +133,7 @@ pub struct Tenant {
     begun: bool,
     /// When the alarm will ring, as far as this life knows.
     armed: Option<Timestamp>,
-    /// The latest time seen. Time never runs backwards in here.
+    /// The latest time seen, by this life or on disk. Time never runs backwards in here.
     clock: Timestamp,
 }
 
@@ -156,12 +156,14 @@ impl Tenant {
         let mut tenant = Tenant { config: stored.config.map(Rc::new), ..Tenant::default() };
         tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
         if let Some(snapshot) = stored.snapshot {
+            tenant.clock = snapshot.at;
             tenant.ledger = Ledger::restore(snapshot);
         }
-        let limits = tenant.config.as_ref().map(|c| c.config.limits.clone()).unwrap_or_default();
+        let config = tenant.config.as_ref().map(|c| c.config.clone()).unwrap_or_default();
         for (n, facts) in stored.journal {
             for fact in facts {
-                tenant.ledger.replay(&limits, fact);
+                tenant.clock = tenant.clock.max(fact.at());
+                tenant.ledger.replay(&config, fact);
             }
             tenant.ledger.journal = n;
         }
@@ -183,13 +185,16 @@ impl Tenant {
             Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
             Command::Usage { from, to } => {
                 if self.config.is_some() {
-                    self.snapshot(now, &mut writes);
+                    self.snapshot(now, self.idle(now), &mut writes);
                 }
                 Answer::Read(Query::Usage { from, to })
             }
             Command::Tick => Answer::Reply(self.tick(now, &mut writes)),
             Command::Delete => {
-                *self = Tenant { clock: self.clock, begun: false, ..Tenant::default() };
+                // The next life of this name must not take the permits of this one for its own.
+                let epoch = self.ledger.epoch;
+                *self = Tenant { clock: self.clock, ..Tenant::default() };
+                self.ledger.epoch = epoch;
                 writes.push(Write::DeleteAll);
                 Answer::Reply(Reply::Done)
             }
@@ -204,8 +209,8 @@ impl Tenant {
         self.armed = None;
         let mut writes = Vec::new();
         self.sweep(now, &mut writes);
-        if self.ledger.dirty && now.since(self.ledger.last_admission) >= TIDY_AFTER {
-            self.snapshot(now, &mut writes);
+        if self.idle(now) {
+            self.snapshot(now, true, &mut writes);
         }
         self.snapshot_if_due(now, &mut writes);
         Outcome { alarm: self.arm(now), writes, answer: Answer::Reply(Reply::Done) }
@@ -216,13 +221,10 @@ impl Tenant {
         self.clock = self.clock.max(now);
         if !self.begun {
             self.begun = true;
-            let (limits, lifetime) = match &self.config {
-                Some(stored) => (stored.config.limits.as_slice(), stored.config.permit.lifetime()),
-                None => (&[][..], 0),
-            };
-            let by_key = limits.iter().any(|l| l.scope == Scope::Key);
+            let config = self.config.as_ref().map(|c| c.config.clone()).unwrap_or_default();
+            let by_key = config.limits.iter().any(|l| l.scope == Scope::Key);
             let keys: Vec<String> = self.keys.values().filter(|_| by_key).map(|k| k.id.clone()).collect();
-            self.ledger.start(self.clock, limits, &keys, lifetime);
+            self.ledger.start(self.clock, &config, &keys, config.permit.lifetime());
         }
         self.clock
     }
@@ -260,12 +262,17 @@ impl Tenant {
 
     fn snapshot_if_due(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
         if self.ledger.journal.saturating_sub(self.ledger.covered) >= SNAPSHOT_EVERY {
-            self.snapshot(now, writes);
+            self.snapshot(now, self.idle(now), writes);
         }
     }
 
-    /// Returns unused credit and writes a snapshot with the counters since the last one.
-    fn snapshot(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+    /// Whether nobody asked for a while.
+    fn idle(&self, now: Timestamp) -> bool {
+        now.since(self.ledger.last_admission) >= TIDY_AFTER
+    }
+
+    /// Writes a snapshot with the counters since the last one. With `tidy`, unused credit is returned.
+    fn snapshot(&mut self, now: Timestamp, tidy: bool, writes: &mut Vec<Write>) {
         if !self.ledger.dirty && self.ledger.tally.is_empty() {
             return;
         }
@@ -273,8 +280,7 @@ impl Tenant {
         if let Some(started) = self.ledger.announce() {
             self.record(now, vec![started], writes);
         }
-        let idle = now.since(self.ledger.last_admission) >= TIDY_AFTER;
-        let (snapshot, rows) = self.ledger.snapshot(now, idle);
+        let (snapshot, rows) = self.ledger.snapshot(now, tidy);
         writes.push(Write::Snapshot(Box::new(snapshot)));
         if !rows.is_empty() {
             writes.push(Write::Usage(rows));
@@ -291,9 +297,10 @@ impl Tenant {
         let cleaned = self.ledger.totals.cleaned_at.is_none_or(|at| at < hour);
         if cleaned {
             self.ledger.totals.cleaned_at = Some(now);
-            self.ledger.forget(now);
+            let budgets = self.config.as_ref().map(|c| c.config.budgets.as_slice()).unwrap_or_default();
+            self.ledger.forget(now, budgets);
             self.ledger.dirty = true;
-            self.snapshot(now, writes);
+            self.snapshot(now, self.idle(now), writes);
             writes.push(Write::Trim { before: Timestamp(now.0.saturating_sub(RETENTION)), up_to: self.ledger.covered });
         }
         Reply::Ticked { cleaned, totals: self.ledger.totals }
@@ -317,6 +324,10 @@ impl Tenant {
         let stored = StoredConfig { version: current.saturating_add(1), at: now, config };
         writes.push(Write::Config(Box::new(stored.clone())));
         self.config = Some(Rc::new(stored));
+        // Journal rows are replayed under the current configuration, so none may be older than it. Credit
+        // was measured by the old one.
+        self.ledger.dirty = true;
+        self.snapshot(now, true, writes);
         self.configuration()
     }
 }

@@ -1,12 +1,26 @@
 //! Settlement: the truth replaces the worst case, once. Expiry: silence is closed by policy.
 
-use super::{Charge, Fact, Line, LineKind, Open, Tenant, Write};
+use super::ledger::Ledger;
+use super::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Tenant, Write};
 use crate::budget::AccountKey;
 use crate::config::ExpiryCharge;
 use crate::ids::PermitId;
-use crate::protocol::{Attempt, Hold, Reply, Report};
+use crate::protocol::{Attempt, Hold, MAX_REPORTS, Reply, Report};
 use crate::units::{NanoUsd, Timestamp};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Ledger {
+    /// What the unknown permits of a life are charged when they expire.
+    fn lost_charges(&self, epoch: u64, policy: ExpiryCharge) -> Vec<Charge> {
+        let of_life = self.lost.iter().filter(|((e, _), lost)| *e == epoch && lost.held > NanoUsd::ZERO);
+        let charges = of_life.map(|((_, account), lost)| {
+            // The input of a request that nobody knows is not known either.
+            let cost = if policy == ExpiryCharge::WorstCase { lost.held } else { NanoUsd::ZERO };
+            Charge { account: account.clone(), hold: lost.held, cost }
+        });
+        charges.collect()
+    }
+}
 
 impl Tenant {
     /// Applies reports. Each permit ends once: a report that comes again, or after the tenant was
@@ -16,17 +30,18 @@ impl Tenant {
             return Reply::NoTenant;
         }
         let mut lines: Vec<Line> = Vec::new();
-        let mut seen: BTreeMap<PermitId, ()> = BTreeMap::new();
+        let mut seen: BTreeSet<PermitId> = BTreeSet::new();
+        let mut lost = LostMoney::new(&self.ledger.lost);
         for report in reports {
-            if seen.insert(report.permit, ()).is_some() {
+            if !seen.insert(report.permit) {
                 continue;
             }
             let id = report.permit;
             let known = if id.epoch == self.ledger.epoch { self.ledger.live.get(&id.seq) } else { self.ledger.orphans.get(&id) };
             if let Some(open) = known {
                 lines.extend(settled(now, &report, open));
-            } else if let Some((_, charged)) = self.ledger.expired.get(&id) {
-                lines.push(corrected(now, &report, charged));
+            } else if let Some(expired) = self.ledger.expired.get(&id) {
+                lines.push(corrected(now, &report, expired, &mut lost));
             }
         }
         let facts = if lines.is_empty() { Vec::new() } else { vec![Fact::Lines { lines }] };
@@ -44,53 +59,41 @@ impl Tenant {
             .filter(|(_, open)| open.until <= now)
             .map(|(id, open)| (id, open.clone()))
             .collect();
-        if due.is_empty() {
-            return;
-        }
-        let mut pools = self.forgotten_money();
+        // What the unknown permits of a life may hold together is charged with the last of them.
+        let unknown = self.ledger.orphans.iter().filter(|(_, open)| open.unknown);
+        let last: BTreeMap<u64, PermitId> = unknown.map(|(id, _)| (id.epoch, *id)).collect();
         let lines = due.into_iter().map(|(id, open)| {
-            let charges = if open.unknown { pools.share() } else { own_charges(&open, policy) };
-            let charges = charges.into_iter().map(|c| if open.unknown && policy != ExpiryCharge::WorstCase { Charge { cost: NanoUsd::ZERO, ..c } } else { c });
-            Line { permit: id, n: 0, at: now, admitted_at: open.at, key: open.key.clone(), kind: LineKind::Expired, attempt: None, charges: charges.collect() }
+            let charges = if !open.unknown {
+                own_charges(&open, policy)
+            } else if last.get(&id.epoch) == Some(&id) {
+                self.ledger.lost_charges(id.epoch, policy)
+            } else {
+                Vec::new()
+            };
+            Line { permit: id, n: 0, at: now, admitted_at: open.at, key: open.key, kind: LineKind::Expired, attempt: None, charges }
         });
-        let lines = lines.collect();
-        self.record(now, vec![Fact::Lines { lines }], writes);
-    }
-
-    /// What an earlier life may have held without our knowing for which permit.
-    fn forgotten_money(&self) -> Pools {
-        let mut money: BTreeMap<AccountKey, NanoUsd> =
-            self.ledger.accounts.iter().filter(|(_, a)| a.orphaned > NanoUsd::ZERO).map(|(k, a)| (k.clone(), a.orphaned)).collect();
-        let mut unknown = 0_i64;
-        for open in self.ledger.orphans.values() {
-            unknown = unknown.saturating_add(i64::from(open.unknown));
-            for hold in &open.holds {
-                if let Some(pool) = money.get_mut(&hold.account) {
-                    *pool = pool.minus(hold.amount).at_least_zero();
-                }
-            }
+        let lines: Vec<Line> = lines.collect();
+        // After a long silence there may be more than a row of the disk holds.
+        for lines in lines.chunks(MAX_REPORTS) {
+            self.record(now, vec![Fact::Lines { lines: lines.to_vec() }], writes);
         }
-        Pools { money, unknown }
     }
 }
 
-/// Money to be divided among permits that a crash forgot.
-struct Pools {
-    money: BTreeMap<AccountKey, NanoUsd>,
-    unknown: i64,
-}
+/// What crashes forgot, while corrections are made: each takes its part, the next sees the rest.
+struct LostMoney(BTreeMap<(u64, AccountKey), Lost>);
 
-impl Pools {
-    /// An equal part; the last takes what is left.
-    fn share(&mut self) -> Vec<Charge> {
-        let parts = self.unknown.max(1);
-        self.unknown = self.unknown.saturating_sub(1);
-        let take = |(account, pool): (&AccountKey, &mut NanoUsd)| {
-            let part = NanoUsd::new(pool.get().checked_div(parts).unwrap_or(0));
-            *pool = pool.minus(part);
-            Charge { account: account.clone(), hold: part, cost: part }
-        };
-        self.money.iter_mut().map(take).filter(|c| c.hold > NanoUsd::ZERO).collect()
+impl LostMoney {
+    fn new(lost: &BTreeMap<(u64, AccountKey), Lost>) -> LostMoney {
+        LostMoney(lost.clone())
+    }
+
+    /// Takes back a hold from what the unknown permits of its life were charged.
+    fn take_back(&mut self, epoch: u64, hold: &Hold) -> NanoUsd {
+        let Some(lost) = self.0.get_mut(&(epoch, hold.account.clone())) else { return NanoUsd::ZERO };
+        let part = hold.amount.at_least_zero().min(lost.charged);
+        lost.charged = lost.charged.minus(part);
+        part
     }
 }
 
@@ -107,12 +110,12 @@ fn own_charges(open: &Open, policy: ExpiryCharge) -> Vec<Charge> {
 fn settled(now: Timestamp, report: &Report, open: &Open) -> Vec<Line> {
     // What we remember goes before what we are told.
     let holds: &[Hold] = if open.unknown { &report.holds } else { &open.holds };
-    let admitted_at = if open.unknown { report.admitted_at } else { open.at };
+    let (admitted_at, key) = if open.unknown { (report.admitted_at, &report.key) } else { (open.at, &open.key) };
     let line = |n: u16, attempt: Option<Attempt>, kind| {
         let cost = attempt.as_ref().map_or(NanoUsd::ZERO, |a| a.cost.at_least_zero());
         let first = n <= 1;
         let charge = |h: &Hold| Charge { account: h.account.clone(), hold: if first { h.amount.at_least_zero() } else { NanoUsd::ZERO }, cost };
-        Line { permit: report.permit, n, at: now, admitted_at, key: report.key.clone(), kind, attempt, charges: holds.iter().map(charge).collect() }
+        Line { permit: report.permit, n, at: now, admitted_at, key: key.clone(), kind, attempt, charges: holds.iter().map(charge).collect() }
     };
     if report.attempts.is_empty() {
         return vec![line(0, None, LineKind::Released)];
@@ -121,14 +124,20 @@ fn settled(now: Timestamp, report: &Report, open: &Open) -> Vec<Line> {
 }
 
 /// The truth about an expired permit, as the difference to what it was charged.
-fn corrected(now: Timestamp, report: &Report, charged: &[Charge]) -> Line {
+fn corrected(now: Timestamp, report: &Report, expired: &Expired, lost: &mut LostMoney) -> Line {
     let truth = report.attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost.at_least_zero()));
-    let mut accounts: BTreeMap<&AccountKey, NanoUsd> = report.holds.iter().map(|h| (&h.account, truth)).collect();
-    for charge in charged {
-        let delta = accounts.entry(&charge.account).or_default();
-        *delta = delta.minus(charge.cost);
-    }
-    let charges = accounts.into_iter().map(|(a, cost)| Charge { account: a.clone(), hold: NanoUsd::ZERO, cost });
+    let charges = if expired.unknown {
+        // It was not charged by itself. What it held is taken back from what all of its kind were charged,
+        // so that the others, if there are any, stay covered.
+        let charge = |h: &Hold| {
+            let part = lost.take_back(report.permit.epoch, h);
+            Charge { account: h.account.clone(), hold: part, cost: truth.minus(part) }
+        };
+        report.holds.iter().map(charge).collect()
+    } else {
+        let charge = |c: &Charge| Charge { account: c.account.clone(), hold: NanoUsd::ZERO, cost: truth.minus(c.cost) };
+        expired.charges.iter().map(charge).collect()
+    };
     Line {
         permit: report.permit,
         n: 1,
@@ -136,7 +145,7 @@ fn corrected(now: Timestamp, report: &Report, charged: &[Charge]) -> Line {
         admitted_at: report.admitted_at,
         key: report.key.clone(),
         kind: LineKind::Corrected,
-        attempt: report.attempts.last().cloned(),
-        charges: charges.collect(),
+        attempt: report.attempts.last().map(|last| Attempt { cost: truth, ..last.clone() }),
+        charges,
     }
 }

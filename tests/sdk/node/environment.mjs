@@ -18,6 +18,8 @@ export const value = (name) => process.env[name].replace(/\/+$/, "");
 export const DIRECT = process.env.SDK_DIRECT === "1";
 /** Options of a test that only the gateway can pass. */
 export const gateway = { skip: DIRECT && "needs the gateway" };
+/** What the provider can do and the gateway does not offer. */
+export const direct = { skip: !DIRECT && "the gateway has no /v1/embeddings" };
 /** A model by its provider and name: quick, and 32 tokens unless it is capped. */
 export const MODEL = "simulated/sim-small-t5-i2-n32";
 /** The demo tenant's alias of a simulated model. The provider knows no aliases. */

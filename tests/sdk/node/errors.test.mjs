@@ -54,7 +54,7 @@ test("a rate limit", gateway, () => withTenant({ limits: twoRequests(60) }, asyn
   const error = await refusal(ask(limited, "fast", "third"));
   assertRefused(error, OpenAI.RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded");
   const [seconds, milliseconds] = ["retry-after", "retry-after-ms"].map((name) => Number(error.headers.get(name)));
-  assert.ok(milliseconds > 0 && milliseconds <= 60_000);
+  assert.ok(milliseconds > 0 && milliseconds <= 61_000 /* the window and the slot it errs by */);
   assert.equal(seconds, Math.ceil(milliseconds / 1_000));
 }));
 

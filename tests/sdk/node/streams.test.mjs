@@ -76,7 +76,7 @@ for (const [name, abort] of [["leaving the loop", false], ["aborting the stream"
 
 test("a signal ends the request at the provider before its first token", async () => {
   const controller = new AbortController();
-  const asked = stream("simulated/sim-t5000", "signal", {}, { signal: controller.signal });
+  const asked = stream("simulated/sim-t5000-early", "signal", {}, { signal: controller.signal });
   await wait(300);
   controller.abort();
   const aborted = Date.now();

@@ -10,10 +10,10 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    if environment.DIRECT:
-        for item in items:
-            if item.get_closest_marker("gateway"):
-                item.add_marker(pytest.mark.skip(reason="needs the gateway"))
+    skipped = ("gateway", "needs the gateway") if environment.DIRECT else ("direct", "the gateway has no /v1/embeddings")
+    for item in items:
+        if item.get_closest_marker(skipped[0]):
+            item.add_marker(pytest.mark.skip(reason=skipped[1]))
 
 
 @pytest.fixture

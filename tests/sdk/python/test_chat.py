@@ -2,6 +2,7 @@ import asyncio
 import json
 
 import pydantic
+import pytest
 
 import environment
 import journal
@@ -77,6 +78,7 @@ def test_json_object(client, mark):
     assert isinstance(json.loads(answer.choices[0].message.content), dict)
 
 
+@pytest.mark.direct
 def test_embeddings(client, mark):
     # The SDK asks for base64 unless it is told otherwise.
     answer = client.embeddings.create(model="simulated/sim-embed", input=[mark, "two"], dimensions=16)

@@ -1,0 +1,133 @@
+//! Compares the object's own books with what is so.
+
+use super::{Broken, Oracle, subject};
+use std::collections::{BTreeMap, BTreeSet};
+use tollgate_core::budget::{Account, AccountKey};
+use tollgate_core::protocol::{Live, Reply};
+use tollgate_core::tenant::{RETENTION, Snapshot, Write};
+
+impl Oracle {
+    /// Looks into a snapshot of the running object.
+    ///
+    /// # Errors
+    /// When the books do not show what is so.
+    pub fn books(&self, snapshot: &Snapshot) -> Result<(), Broken> {
+        let accounts: BTreeMap<&AccountKey, &Account> = snapshot.accounts.iter().map(|(k, a)| (k, a)).collect();
+        for (key, charged) in &self.charged {
+            match accounts.get(key) {
+                Some(account) if account.spent.get() == *charged => {}
+                Some(account) => return Err(format!("{charged} were charged to {key:?}, the books show {account:?}")),
+                None if *charged == 0 || self.may_be_forgotten(key) => {}
+                None => return Err(format!("{key:?} is gone from the books with {charged} spent")),
+            }
+        }
+        let live: BTreeSet<_> = snapshot.live.iter().map(|(seq, _)| (snapshot.epoch, *seq)).collect();
+        let orphans: BTreeSet<_> = snapshot.orphans.iter().map(|(id, _)| (id.epoch, id.seq)).collect();
+        for (id, _) in self.unfinished() {
+            let here = if id.epoch == snapshot.epoch { &live } else { &orphans };
+            if !here.contains(&(id.epoch, id.seq)) {
+                return Err(format!("the permit {id} is under way, and the books do not know it"));
+            }
+        }
+        for (key, account) in &snapshot.accounts {
+            let (mine, theirs) = (self.held(key, snapshot.epoch, true), self.held(key, snapshot.epoch, false));
+            let kept: i64 = snapshot.live.iter().flat_map(|(_, o)| &o.holds).filter(|h| h.account == *key).map(|h| h.amount.get()).sum();
+            if account.held.get() != kept || kept < mine {
+                return Err(format!("{mine} are held in {key:?}, the books show {account:?} for {kept}"));
+            }
+            if account.credit < account.held {
+                return Err(format!("more is held than the disk knows: {key:?}, {account:?}"));
+            }
+            if account.orphaned.get() < theirs {
+                return Err(format!("{theirs} of earlier lives are held in {key:?}, the books show {account:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Old accounts may have been dropped.
+    pub(super) fn trimmed(&mut self, writes: &[Write]) {
+        let kept = writes.iter().rev().find_map(|w| if let Write::Snapshot(s) = w { Some(s) } else { None });
+        let kept: BTreeSet<&AccountKey> = kept.iter().flat_map(|s| s.accounts.iter().map(|(key, _)| key)).collect();
+        let gone = |key: &AccountKey| !kept.contains(key) && self.may_be_forgotten(key);
+        let gone: Vec<AccountKey> = self.charged.keys().filter(|key| gone(key)).cloned().collect();
+        for key in gone {
+            for sums in [&mut self.charged, &mut self.open, &mut self.exposed, &mut self.excess] {
+                sums.remove(&key);
+            }
+        }
+    }
+
+    /// Two ways to the same state.
+    ///
+    /// # Errors
+    /// When they end elsewhere.
+    pub fn same(&self, short: &Snapshot, long: &Snapshot) -> Result<(), Broken> {
+        let spent = |s: &Snapshot| -> BTreeMap<AccountKey, i64> {
+            let all = s.accounts.iter().map(|(k, a)| (k.clone(), a.spent.get()));
+            all.filter(|(key, spent)| *spent != 0 && !self.may_be_forgotten(key)).collect()
+        };
+        let sums = |s: &Snapshot| (spent(s), s.totals.requests, s.totals.cost);
+        if sums(short) != sums(long) {
+            return Err(format!("a snapshot leads to {:?}, the journal to {:?}", sums(short), sums(long)));
+        }
+        Ok(())
+    }
+
+    /// Old accounts go, but not the one that a budget uses now.
+    fn may_be_forgotten(&self, key: &AccountKey) -> bool {
+        let budgets = self.config.iter().flat_map(|c| &c.config.budgets);
+        let current = budgets.filter(|b| b.id == key.budget).any(|b| b.period.start(self.time.clock) == key.period);
+        !current && key.period.0 < self.time.clock.0 - RETENTION
+    }
+
+    /// Looks at the state that operators are shown.
+    ///
+    /// # Errors
+    /// When it is not so.
+    pub fn live(&self, epoch: u64, live: &Live) -> Result<(), Broken> {
+        for shown in &live.budgets {
+            let rule = self.config.iter().flat_map(|c| &c.config.budgets).find(|b| b.id == shown.id);
+            let rule = rule.ok_or("a budget is shown that is not there")?;
+            let account = AccountKey { budget: shown.id.clone(), subject: shown.subject.clone(), period: rule.period.start(self.time.clock) };
+            let charged = self.charged.get(&account).copied().unwrap_or(0);
+            let (mine, theirs) = (self.held(&account, epoch, true), self.held(&account, epoch, false));
+            if shown.spent.get() != charged || shown.held.get() < mine || shown.orphaned.get() < theirs {
+                return Err(format!("{charged} spent, {mine} held, {theirs} orphaned, but shown is {shown:?}"));
+            }
+        }
+        for shown in &live.limits {
+            let rule = self.config.iter().flat_map(|c| &c.config.limits).find(|l| l.id == shown.id);
+            let rule = rule.ok_or("a limit is shown that is not there")?;
+            let key = if shown.subject == subject(rule.scope, &shown.subject) { &shown.subject } else { "" };
+            let within = self.windows.within(self.time.now(), rule, key, rule.window());
+            if rule.requests.saturating_sub(within) < shown.remaining {
+                return Err(format!("{within} were admitted, but shown is {shown:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// All is quiet: every permit has ended, nothing is held, and unused credit was returned.
+    ///
+    /// # Errors
+    /// When something is left.
+    pub fn quiet(&self, snapshot: &Snapshot, shown: &Reply) -> Result<(), Broken> {
+        if let Some((id, given)) = self.unfinished().next() {
+            return Err(format!("the permit {id} of {:?} never ended", given.at));
+        }
+        if !snapshot.live.is_empty() || !snapshot.orphans.is_empty() || snapshot.granted != snapshot.issued {
+            return Err(format!("something is left: {snapshot:?}"));
+        }
+        for (key, a) in &snapshot.accounts {
+            if [a.held, a.credit, a.orphaned].iter().any(|n| n.get() != 0) {
+                return Err(format!("something is held in {key:?}: {a:?}"));
+            }
+        }
+        match shown {
+            Reply::Live(live) if live.permits == 0 && live.orphans == 0 => Ok(()),
+            Reply::NoTenant => Ok(()),
+            other => Err(format!("shown is {other:?}")),
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! What is really so. The oracle sees every permit that was given, what its holder really spent, and
+//! every write that was committed. It keeps sums and lists, and knows nothing of slots, credit or
+//! orphans.
+
+mod books;
+mod lines;
+mod time;
+mod usage;
+mod windows;
+
+use std::collections::{BTreeMap, BTreeSet};
+use time::Time;
+use tollgate_core::budget::AccountKey;
+use tollgate_core::config::{Config, ExpiryCharge};
+use tollgate_core::ids::PermitId;
+use tollgate_core::protocol::{Admit, Attempt, Counts, Denial, Hold, Permit, Report};
+use tollgate_core::tenant::{Charge, Fact, Key, StoredConfig, Write};
+use tollgate_core::units::{NanoUsd, Timestamp};
+use windows::{Windows, subject};
+
+/// What was broken.
+pub type Broken = String;
+
+/// A permit that was given.
+pub struct Given {
+    pub key: String,
+    pub at: Timestamp,
+    /// By joined time.
+    pub when: i64,
+    pub lifetime: i64,
+    pub holds: Vec<Hold>,
+    /// What its holder really sent and spent; `None` if the permit never reached anybody.
+    pub sent: Option<Vec<Attempt>>,
+    pub end: End,
+}
+
+/// How far a permit has come in the journal.
+#[derive(Clone, Debug, PartialEq)]
+pub enum End {
+    Open,
+    Settled,
+    Released,
+    Expired { when: i64, charges: Vec<Charge>, unknown: bool },
+    Corrected,
+}
+
+impl Given {
+    fn truth(&self) -> i64 {
+        self.sent.iter().flatten().map(|a| a.cost.get()).sum()
+    }
+}
+
+#[derive(Default)]
+pub struct Oracle {
+    /// Whether every expiry so far was to be charged at the worst case: then real money is checked too.
+    pub strict: bool,
+    /// Whether nothing happened that makes the object more careful than it must be.
+    pub calm: bool,
+    pub config: Option<StoredConfig>,
+    /// The configuration that the operator sends next. What the object makes of it is its own affair.
+    pub meant: Option<Config>,
+    /// Keys by hash.
+    pub keys: BTreeMap<String, Key>,
+    pub given: BTreeMap<PermitId, Given>,
+    /// Permits of a deleted tenant.
+    buried: BTreeSet<PermitId>,
+    /// Permits that were expired although they were never given, with what that was charged.
+    pub ghosts: BTreeSet<PermitId>,
+    /// Sum of all lines, by account.
+    pub charged: BTreeMap<AccountKey, i64>,
+    /// Sum of the holds of all permits without an end.
+    open: BTreeMap<AccountKey, i64>,
+    /// What was or may be spent really: the truth where it is in the books, else the worst case.
+    exposed: BTreeMap<AccountKey, i64>,
+    /// The highest limit that a budget ever had.
+    highest: BTreeMap<String, i64>,
+    /// What permits cost beyond their worst case.
+    excess: BTreeMap<AccountKey, i64>,
+    windows: Windows,
+    pub time: Time,
+    /// What the usage counters must show, by outcome.
+    usage: BTreeMap<&'static str, Counts>,
+    pub denials: u64,
+    pub tally: Tally,
+}
+
+/// What happened in a run: shows that it came about at all.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub permits: u64,
+    pub denied_by_limit: u64,
+    pub denied_by_budget: u64,
+    pub settled: u64,
+    pub released: u64,
+    pub expired: u64,
+    pub ghosts: u64,
+    pub corrected: u64,
+    pub corrected_ghosts: u64,
+}
+
+impl Tally {
+    /// Adds another run's.
+    pub fn add(&mut self, other: &Tally) {
+        let Tally { permits, denied_by_limit, denied_by_budget, settled, released, expired, ghosts, corrected, corrected_ghosts } = *other;
+        self.permits += permits;
+        self.denied_by_limit += denied_by_limit;
+        self.denied_by_budget += denied_by_budget;
+        self.settled += settled;
+        self.released += released;
+        self.expired += expired;
+        self.ghosts += ghosts;
+        self.corrected += corrected;
+        self.corrected_ghosts += corrected_ghosts;
+    }
+
+    /// Whether everything came about at least once.
+    pub fn complete(&self) -> bool {
+        let decided = [self.permits, self.denied_by_limit, self.denied_by_budget];
+        let ended = [self.settled, self.released, self.expired, self.ghosts, self.corrected, self.corrected_ghosts];
+        decided.iter().chain(&ended).all(|n| *n > 0)
+    }
+}
+
+fn add(sums: &mut BTreeMap<AccountKey, i64>, account: &AccountKey, amount: i64) {
+    *sums.entry(account.clone()).or_default() += amount;
+}
+
+impl Oracle {
+    pub fn new(calm: bool) -> Oracle {
+        Oracle { strict: true, calm, ..Oracle::default() }
+    }
+
+    /// Looks at what a turn committed.
+    ///
+    /// # Errors
+    /// When it breaks a promise.
+    pub fn committed(&mut self, writes: &[Write]) -> Result<(), Broken> {
+        for write in writes {
+            match write {
+                Write::Append { facts, .. } => {
+                    for fact in facts {
+                        if let Fact::Lines { lines } = fact {
+                            self.lines(lines)?;
+                        }
+                    }
+                    self.spent_below_the_limit()?;
+                }
+                Write::Config(stored) => self.configured(stored),
+                Write::Key(key) => {
+                    self.keys.insert(key.hash.clone(), (**key).clone());
+                }
+                Write::DeleteAll => self.deleted(),
+                Write::Trim { .. } => self.trimmed(writes),
+                Write::Snapshot(_) | Write::Usage(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn configured(&mut self, stored: &StoredConfig) {
+        let config = self.meant.clone().unwrap_or_else(|| stored.config.clone());
+        let stored = StoredConfig { config, ..stored.clone() };
+        let before = self.config.replace(stored.clone());
+        self.windows.changed(self.time.now(), before.as_ref().map(|c| &c.config), &stored.config);
+        for budget in &stored.config.budgets {
+            let highest = self.highest.entry(budget.id.clone()).or_default();
+            *highest = (*highest).max(budget.limit_usd.get());
+        }
+        self.strict &= stored.config.permit.expiry_charge == ExpiryCharge::WorstCase;
+        self.calm &= before.is_none();
+    }
+
+    fn deleted(&mut self) {
+        let buried = std::mem::take(&mut self.given).into_keys().chain(std::mem::take(&mut self.ghosts));
+        let buried = buried.chain(std::mem::take(&mut self.buried)).collect();
+        let time = std::mem::take(&mut self.time);
+        *self = Oracle { buried, time, strict: true, tally: self.tally, ..Oracle::default() };
+    }
+
+    /// Looks at a permit that was given, whether or not it arrives.
+    ///
+    /// # Errors
+    /// When it should not have been given.
+    pub fn granted(&mut self, admit: &Admit, permit: &Permit) -> Result<(), Broken> {
+        let stored = self.config.clone().ok_or("a permit without a tenant")?;
+        let config = &stored.config;
+        let key = self.keys.get(&admit.key_hash).ok_or("a permit for an unknown key")?;
+        if !key.works(permit.at) || !key.may_use(&admit.model) || key.id != permit.key {
+            return Err(format!("a permit for the key {} in state {:?}", key.id, key.view));
+        }
+        if stored.version != admit.config {
+            return Err(format!("a permit for version {} under version {}", admit.config, stored.version));
+        }
+        if permit.at != self.time.clock {
+            return Err(format!("a permit at {:?}, the object's clock says {:?}", permit.at, self.time.clock));
+        }
+        if self.given.contains_key(&permit.id) || self.ghosts.contains(&permit.id) || self.buried.contains(&permit.id) {
+            return Err(format!("the permit {} was given twice", permit.id));
+        }
+        let now = self.time.now();
+        self.windows.admit(now, &config.limits, &permit.key)?;
+
+        let wanted = config.budgets.iter().map(|b| {
+            let account = AccountKey {
+                budget: b.id.clone(),
+                subject: subject(b.scope, &permit.key),
+                period: b.period.start(permit.at),
+            };
+            Hold { account, amount: admit.worst_case }
+        });
+        if wanted.ne(permit.holds.iter().cloned()) {
+            return Err(format!("the permit {} holds {:?}", permit.id, permit.holds));
+        }
+        for (hold, budget) in permit.holds.iter().zip(&config.budgets) {
+            add(&mut self.open, &hold.account, hold.amount.get());
+            add(&mut self.exposed, &hold.account, hold.amount.get());
+            // What costs nothing passes an overdrawn budget: it makes nothing worse.
+            if hold.amount == nano(0) {
+                continue;
+            }
+            let limit = budget.limit_usd.get();
+            let booked = self.charged.get(&hold.account).copied().unwrap_or(0) + self.open[&hold.account];
+            if booked > limit {
+                return Err(format!("{booked} spent and held in {:?}, the limit is {limit}", hold.account));
+            }
+            if self.strict && self.exposed[&hold.account] > limit {
+                let exposed = self.exposed[&hold.account];
+                return Err(format!("{exposed} really at stake in {:?}, the limit is {limit}", hold.account));
+            }
+        }
+        self.tally.permits += 1;
+        let given = Given {
+            key: permit.key.clone(),
+            at: permit.at,
+            when: now,
+            lifetime: config.permit.lifetime(),
+            holds: permit.holds.clone(),
+            sent: None,
+            end: End::Open,
+        };
+        self.given.insert(permit.id, given);
+        Ok(())
+    }
+
+    /// Looks at a denial.
+    ///
+    /// # Errors
+    /// When its reason does not hold.
+    pub fn denied(&mut self, admit: &Admit, why: &Denial) -> Result<(), Broken> {
+        self.denials += 1;
+        let stored = self.config.clone().ok_or("a denial without a tenant")?;
+        let key = self.keys.get(&admit.key_hash);
+        let working = key.filter(|k| k.works(self.time.clock));
+        match why {
+            Denial::Key if working.is_none() => Ok(()),
+            Denial::Model if working.is_some_and(|k| !k.may_use(&admit.model)) => Ok(()),
+            Denial::Limit { limit, retry_after, .. } => {
+                self.tally.denied_by_limit += 1;
+                let limit = stored.config.limits.iter().find(|l| l.id == *limit).ok_or("denied by no limit")?;
+                // 65 slots reach back a little further than the window.
+                let reach = 65 * ((limit.window() + 63) / 64);
+                let key = key.map_or("", |k| k.id.as_str());
+                let within = self.windows.within(self.time.now(), limit, key, reach);
+                if *retry_after < 1 || (self.calm && within < limit.requests) {
+                    return Err(format!("denied after {within} of {limit:?}, to wait {retry_after}"));
+                }
+                Ok(())
+            }
+            Denial::Budget { budget, limit, spent, held, .. } => {
+                self.tally.denied_by_budget += 1;
+                let rule = stored.config.budgets.iter().find(|b| b.id == *budget).ok_or("denied by no budget")?;
+                let account = AccountKey {
+                    budget: budget.clone(),
+                    subject: subject(rule.scope, key.map_or("", |k| k.id.as_str())),
+                    period: rule.period.start(self.time.clock),
+                };
+                let charged = self.charged.get(&account).copied().unwrap_or(0);
+                let open = self.open.get(&account).copied().unwrap_or(0);
+                let told = spent.plus(*held).plus(admit.worst_case) > *limit && *limit == rule.limit_usd;
+                let right = spent.get() == charged && held.get() >= open && (!self.calm || held.get() == open);
+                if told && right { Ok(()) } else { Err(format!("{why:?} with {charged} spent and {open} held")) }
+            }
+            _ => Err(format!("denied: {why:?} to {:?}", key.map(|k| &k.view))),
+        }
+    }
+
+    /// A batch of reports was acknowledged: each of them must be in the books.
+    ///
+    /// # Errors
+    /// When one is not.
+    pub fn acknowledged(&self, reports: &[Report]) -> Result<(), Broken> {
+        for report in reports {
+            let Some(given) = self.given.get(&report.permit) else { continue };
+            match &given.end {
+                End::Open => return Err(format!("the report of {} is acknowledged and not in the books", report.permit)),
+                // Only a truth that comes much too late may be dropped.
+                End::Expired { when, .. } if self.time.now() < when + given.lifetime.max(60_000) => {
+                    return Err(format!("the report of the expired {} was dropped", report.permit));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Permits that have no end yet.
+    pub fn unfinished(&self) -> impl Iterator<Item = (&PermitId, &Given)> {
+        self.given.iter().filter(|(_, g)| g.end == End::Open)
+    }
+
+    /// Sum of the holds of permits without an end, in one account, of one life or of all others.
+    pub fn held(&self, account: &AccountKey, epoch: u64, of_this_life: bool) -> i64 {
+        let permits = self.unfinished().filter(|(id, _)| (id.epoch == epoch) == of_this_life);
+        let holds = permits.flat_map(|(_, g)| &g.holds).filter(|h| h.account == *account);
+        holds.map(|h| h.amount.get()).sum()
+    }
+
+    /// No account was ever charged more than its budget's highest limit, except for what permits cost
+    /// beyond their worst case.
+    fn spent_below_the_limit(&self) -> Result<(), Broken> {
+        if !self.strict {
+            return Ok(());
+        }
+        for (account, spent) in &self.charged {
+            let bound = self.highest.get(&account.budget).copied().unwrap_or(0) + self.excess.get(account).copied().unwrap_or(0);
+            if *spent > bound {
+                return Err(format!("{spent} are spent in {account:?}, more than {bound}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn nano(n: i64) -> NanoUsd {
+    NanoUsd::new(n)
+}

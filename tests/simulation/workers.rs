@@ -1,0 +1,217 @@
+//! Worker isolates and what they do: ask for permits, send requests, report in batches, die.
+
+use crate::mutants::Mutant;
+use crate::oracle::{Broken, End};
+use crate::world::{Input, World};
+use tollgate_core::ids::PermitId;
+use tollgate_core::price::Usage;
+use tollgate_core::protocol::{Admit, Attempt, Command, Outcome, Permit, Reply, Report};
+use tollgate_core::units::NanoUsd;
+
+/// A request on its way to a provider.
+struct Sent {
+    permit: Permit,
+    attempts: Vec<Attempt>,
+    ends: i64,
+}
+
+/// An isolate. All of it vanishes when it dies.
+pub struct Worker {
+    name: usize,
+    /// The configuration version it knows.
+    version: u64,
+    running: Vec<Sent>,
+    /// Reports not sent yet.
+    waiting: Vec<Report>,
+    /// Reports sent, not yet acknowledged.
+    unsure: Vec<Report>,
+}
+
+/// Reports on their way to the object.
+pub struct Parcel {
+    from: usize,
+    reports: Vec<Report>,
+}
+
+impl Worker {
+    pub fn new(name: usize) -> Worker {
+        Worker { name, version: 0, running: Vec::new(), waiting: Vec::new(), unsure: Vec::new() }
+    }
+}
+
+impl World {
+    /// A client asks a worker.
+    pub fn request(&mut self) -> Result<(), Broken> {
+        let w = self.chance.below(self.workers.len());
+        let Some(key_hash) = self.some_key() else { return Ok(()) };
+        let model = self.chance.pick(&["fast", "fast", "fast", "slow"]).to_owned();
+        let worst = match self.chance.below(10) {
+            0 => 0,
+            1 => self.chance.between(1, 20_000),
+            _ => self.chance.between(1, 400),
+        };
+        for _ in 0..2 {
+            let admit = Admit {
+                key_hash: key_hash.clone(),
+                config: self.workers[w].version,
+                model: model.clone(),
+                worst_case: NanoUsd::new(worst),
+                input_cost: NanoUsd::new(worst / 3),
+            };
+            let reply = self.turn(Input::Message(Command::Admit(admit)))?;
+            if self.chance.one_in(self.profile.lose) {
+                // The answer is lost: the permit is out, and nobody has it.
+                return Ok(());
+            }
+            match reply {
+                Some(Reply::Configuration { version, .. }) => self.workers[w].version = version,
+                Some(Reply::Permit(permit)) => {
+                    self.send(w, permit, worst);
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    fn some_key(&mut self) -> Option<String> {
+        if self.chance.one_in(50) {
+            return Some("unknown".to_owned());
+        }
+        let hashes: Vec<String> = self.oracle.keys.keys().cloned().collect();
+        if hashes.is_empty() { None } else { Some(self.chance.pick(&hashes)) }
+    }
+
+    /// The request goes out: what it will cost is known to the oracle from here on.
+    fn send(&mut self, w: usize, permit: Permit, worst: i64) {
+        let outcomes = [Outcome::Ok, Outcome::Ok, Outcome::Error, Outcome::Timeout, Outcome::Cut, Outcome::ClientGone, Outcome::Cached];
+        let count = self.chance.pick(&[0, 1, 1, 1, 1, 2, 3]);
+        let mut left = if self.chance.one_in(self.profile.overrun) { worst * 2 + 10 } else { worst };
+        let mut attempts = Vec::new();
+        for _ in 0..count {
+            let cost = if self.chance.one_in(3) { left } else { self.chance.between(0, left) };
+            left -= cost;
+            let usage = Usage { input: self.chance.next() % 100, output: self.chance.next() % 100, ..Usage::default() };
+            attempts.push(Attempt {
+                provider: self.chance.pick(&["p", "q"]).to_owned(),
+                model: self.chance.pick(&["m", "n"]).to_owned(),
+                outcome: self.chance.pick(&outcomes),
+                status: self.chance.pick(&[200, 200, 429, 500]),
+                usage,
+                estimated: self.chance.one_in(2),
+                cost: NanoUsd::new(cost),
+                price: "p/*".to_owned(),
+                latency_ms: self.chance.next() as u32 % 1_000,
+                first_byte_ms: 1,
+            });
+        }
+        if let Some(given) = self.oracle.given.get_mut(&permit.id) {
+            given.sent = Some(attempts.clone());
+        }
+        let takes = match self.chance.below(20) {
+            0 => self.chance.between(0, 200_000),
+            1..4 => self.chance.between(0, 5_000),
+            _ => self.chance.between(0, 300),
+        };
+        let ends = self.passed + takes;
+        self.workers[w].running.push(Sent { permit, attempts, ends });
+    }
+
+    /// Requests whose time has come are over.
+    pub fn finish(&mut self) {
+        for worker in &mut self.workers {
+            for i in (0..worker.running.len()).rev() {
+                if worker.running[i].ends <= self.passed {
+                    let Sent { permit, attempts, .. } = worker.running.swap_remove(i);
+                    let Permit { id, key, at, holds, .. } = permit;
+                    worker.waiting.push(Report { permit: id, key, admitted_at: at, holds, attempts });
+                }
+            }
+        }
+    }
+
+    /// A worker sends what it has, or sends again what nobody acknowledged.
+    pub fn post(&mut self) {
+        let w = self.chance.below(self.workers.len());
+        let most = 1 + self.chance.below(20);
+        let again = self.chance.one_in(4);
+        let worker = &mut self.workers[w];
+        let mut reports = Vec::new();
+        if again {
+            reports.extend(worker.unsure.iter().take(most).cloned());
+        }
+        let n = most.min(worker.waiting.len());
+        let fresh: Vec<Report> = worker.waiting.drain(..n).collect();
+        worker.unsure.extend(fresh.iter().cloned());
+        reports.extend(fresh);
+        if !reports.is_empty() {
+            let from = worker.name;
+            self.network.push(Parcel { from, reports });
+        }
+    }
+
+    /// The network delivers something: any of what is on its way.
+    pub fn deliver(&mut self) -> Result<(), Broken> {
+        if self.network.is_empty() {
+            return Ok(());
+        }
+        let i = self.chance.below(self.network.len());
+        if self.chance.one_in(self.profile.lose) {
+            self.network.swap_remove(i);
+            return Ok(());
+        }
+        let twice = self.chance.one_in(self.profile.duplicate);
+        let parcel = if twice {
+            let Parcel { from, reports } = &self.network[i];
+            Parcel { from: *from, reports: reports.clone() }
+        } else {
+            self.network.swap_remove(i)
+        };
+        let mut reports = parcel.reports;
+        if self.chance.one_in(8) {
+            reports.extend(reports.first().cloned());
+        }
+        if self.mutant == Some(Mutant::DuplicatesAreNew) {
+            self.take_duplicates_for_new(&mut reports);
+        }
+        let acknowledged: Vec<PermitId> = reports.iter().map(|r| r.permit).collect();
+        let reply = self.turn(Input::Message(Command::Report { reports }))?;
+        if reply.is_some() && !self.chance.one_in(self.profile.lose) {
+            for worker in self.workers.iter_mut().filter(|w| w.name == parcel.from) {
+                worker.unsure.retain(|r| !acknowledged.contains(&r.permit));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_duplicates_for_new(&self, reports: &mut [Report]) {
+        for report in reports {
+            let known = self.oracle.given.get(&report.permit).is_some_and(|g| g.end == End::Settled);
+            if known && let Some((id, _)) = self.oracle.unfinished().next() {
+                report.permit = *id;
+            }
+        }
+    }
+
+    /// A worker dies with all that it remembers.
+    pub fn lose_worker(&mut self) {
+        let w = self.chance.below(self.workers.len());
+        self.names += 1;
+        self.workers[w] = Worker::new(1_000 + self.names as usize);
+    }
+
+    /// Nobody asks any more. Reports arrive or are lost with their worker.
+    pub fn last_reports(&mut self) -> Result<(), Broken> {
+        let arrive = self.chance.one_in(2);
+        self.passed += if arrive { 250_000 } else { 0 };
+        self.finish();
+        for _ in 0..400 {
+            if arrive {
+                self.post();
+            }
+            self.deliver()?;
+        }
+        Ok(())
+    }
+}

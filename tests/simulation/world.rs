@@ -1,0 +1,271 @@
+//! The world: one object with its disk and alarm, worker isolates, a network and a clock.
+
+use crate::chance::Chance;
+use crate::mutants::Mutant;
+use crate::oracle::{Broken, Oracle};
+use crate::profile::Profile;
+use crate::store::Store;
+use crate::workers::{Parcel, Worker};
+use tollgate_core::config::Config;
+use tollgate_core::protocol::{Admit, Command, Reply};
+use tollgate_core::tenant::{Answer, Outcome, Query, Snapshot, Tenant, Write};
+use tollgate_core::units::{NanoUsd, Timestamp};
+
+pub struct World {
+    pub chance: Chance,
+    pub profile: Profile,
+    /// Time as it passes, and how far the object's machine is off.
+    pub passed: i64,
+    pub skew: i64,
+    /// The clock is never set back behind this.
+    pub floor: i64,
+    pub deleted_at: i64,
+    pub store: Store,
+    pub object: Option<Object>,
+    pub workers: Vec<Worker>,
+    pub network: Vec<Parcel>,
+    pub oracle: Oracle,
+    pub mutant: Option<Mutant>,
+    pub kills: u64,
+    pub turns: u64,
+    pub names: u64,
+    /// Kills happen.
+    pub dangerous: bool,
+}
+
+/// The object while it lives, and its twin: the same turns must have the same outcome.
+pub struct Object {
+    tenant: Tenant,
+    twin: Tenant,
+    pub epoch: u64,
+}
+
+pub enum Input {
+    Message(Command),
+    Alarm,
+}
+
+impl World {
+    pub fn new(seed: u64, mutant: Option<Mutant>) -> World {
+        let mut chance = Chance::new(seed);
+        let profile = Profile::new(&mut chance);
+        let start = 1_700_000_000_000 + chance.between(0, 400 * 86_400_000);
+        let oracle = Oracle::new(profile.calm());
+        let workers = (0..profile.workers).map(Worker::new).collect();
+        World {
+            chance,
+            profile,
+            passed: start,
+            skew: 0,
+            floor: 0,
+            deleted_at: 0,
+            store: Store::new(mutant),
+            object: None,
+            workers,
+            network: Vec::new(),
+            oracle,
+            mutant,
+            kills: 0,
+            turns: 0,
+            names: 0,
+            dangerous: true,
+        }
+    }
+
+    /// What the object's machine takes for now.
+    pub fn now(&self) -> Timestamp {
+        Timestamp((self.passed + self.skew).max(self.floor))
+    }
+
+    /// The object dies. What it did not write is gone.
+    pub fn kill(&mut self) {
+        if self.object.take().is_some() {
+            self.kills += 1;
+            self.store.killed();
+            // Now nothing remembers a deleted tenant: only the clock tells its permits from new ones.
+            self.floor = self.floor.max(self.deleted_at + 1_000);
+        }
+    }
+
+    /// Loads the object if it is not there.
+    fn load(&mut self) -> Result<(), Broken> {
+        if self.object.is_some() {
+            return Ok(());
+        }
+        let stored = self.store.stored();
+        let tenant = Tenant::load(stored.clone());
+        let twin = Tenant::load(stored.clone());
+        if tenant != twin {
+            return Err("two loads of one disk differ".to_owned());
+        }
+        let clock = self.store.seen.max(self.now());
+        self.oracle.time.reborn(clock);
+        let compare = self.kills % 4 == 0;
+        if let Some(earlier) = self.store.stored_earlier(stored).filter(|_| compare) {
+            let long = peek(&Tenant::load(earlier), clock);
+            let short = peek(&tenant, clock);
+            self.oracle.same(&short, &long)?;
+        }
+        self.object = Some(Object { tenant, twin, epoch: 0 });
+        Ok(())
+    }
+
+    /// One turn of the object. `None` if nobody heard an answer.
+    pub fn turn(&mut self, input: Input) -> Result<Option<Reply>, Broken> {
+        self.load()?;
+        let now = self.now();
+        let kill = self.dangerous && self.chance.one_in(self.profile.kill);
+        if kill && self.chance.one_in(2) {
+            // Before the writes: as if the message had never come.
+            self.kill();
+            return Ok(None);
+        }
+        self.oracle.time.pass(now);
+        let Some(object) = &mut self.object else { return Ok(None) };
+        let outcome = run(&mut object.tenant, now, &input);
+        if outcome != run(&mut object.twin, now, &input) {
+            return Err("the same turn has two outcomes".to_owned());
+        }
+        self.turns += 1;
+        self.commit(&outcome)?;
+        let reply = match outcome.answer {
+            Answer::Reply(reply) => reply,
+            Answer::Read(Query::Usage { from, to }) => {
+                let rows = self.store.usage(from, to).count();
+                if rows > 0 && self.oracle.config.is_none() {
+                    return Err("usage of a deleted tenant".to_owned());
+                }
+                Reply::Done
+            }
+        };
+        if let Input::Message(command) = &input {
+            self.judge(command, &reply)?;
+        }
+        if kill {
+            // After the writes, before the reply.
+            self.kill();
+            return Ok(None);
+        }
+        if self.turns % 16 == 0 {
+            self.inspect()?;
+        }
+        Ok(Some(reply))
+    }
+
+    fn commit(&mut self, outcome: &Outcome) -> Result<(), Broken> {
+        let clock = self.oracle.time.clock;
+        self.store.apply(clock, &outcome.writes, outcome.alarm);
+        self.oracle.committed(&outcome.writes)?;
+        if outcome.writes.contains(&Write::DeleteAll) {
+            self.deleted_at = clock.0;
+        }
+        if outcome.writes.iter().any(|w| matches!(w, Write::Snapshot(_))) {
+            self.oracle.counters(&self.store.counted)?;
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, command: &Command, reply: &Reply) -> Result<(), Broken> {
+        match (command, reply) {
+            (Command::Admit(admit), Reply::Permit(permit)) => {
+                if let Some(object) = &mut self.object {
+                    object.epoch = permit.id.epoch;
+                }
+                self.oracle.granted(admit, permit)
+            }
+            (Command::Admit(admit), Reply::Denied { why, .. }) => self.oracle.denied(admit, why),
+            (Command::Admit(_), Reply::Configuration { .. } | Reply::NoTenant) => Ok(()),
+            (Command::Report { reports }, Reply::Done) => self.oracle.acknowledged(reports),
+            (Command::Live { key_hash: None }, Reply::Live(live)) => {
+                let epoch = self.object.as_ref().map_or(0, |o| o.epoch);
+                self.oracle.live(epoch, live)
+            }
+            (_, Reply::Failed { .. }) => Err(format!("{command:?} failed: {reply:?}")),
+            (_, Reply::NoTenant) if self.oracle.config.is_some() => Err(format!("{command:?} finds no tenant")),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks into the object's books.
+    pub fn inspect(&self) -> Result<(), Broken> {
+        match &self.object {
+            Some(object) => self.oracle.books(&peek(&object.tenant, self.oracle.time.clock)),
+            None => Ok(()),
+        }
+    }
+
+    /// The configuration as the object is told it.
+    pub fn told(&self, config: &Config) -> Config {
+        let mut told = config.clone();
+        if self.mutant == Some(Mutant::WindowIsASlotShort) {
+            told.limits.iter_mut().filter(|l| l.window_s == 65).for_each(|l| l.window_s = 64);
+        }
+        told
+    }
+
+    /// Everybody is silent: the object dies once more, and only alarms wake it.
+    pub fn calm_down(&mut self) -> Result<(), Broken> {
+        self.dangerous = false;
+        if self.chance.one_in(2) {
+            self.request()?;
+            self.turn(Input::Message(Command::Usage { from: Timestamp(0), to: Timestamp(0) }))?;
+        }
+        // Half of the objects die gently: not before they had their time to tidy up.
+        let gently = self.chance.one_in(2);
+        if !gently {
+            self.kill();
+        }
+        for _ in 0..1_000 {
+            let Some(alarm) = self.store.alarm else { break };
+            if !gently && self.chance.one_in(3) {
+                self.kill();
+            }
+            self.passed += (alarm.0 - self.now().0).max(0) + self.chance.between(0, 500);
+            self.ring()?;
+        }
+        if self.store.alarm.is_some() {
+            return Err("the alarms never end".to_owned());
+        }
+        self.inspect()?;
+        // Whoever dies now leaves nothing: the next life knows of no orphans.
+        self.kill();
+        let shown = self.turn(Input::Message(Command::Live { key_hash: None }))?;
+        let object = self.object.as_ref().ok_or("gone")?;
+        let snapshot = peek(&object.tenant, self.oracle.time.clock);
+        self.oracle.books(&snapshot)?;
+        self.oracle.quiet(&snapshot, &shown.unwrap_or(Reply::Done))?;
+        self.oracle.counters(&self.store.counted)
+    }
+
+    /// The alarm rings. It rings again if the turn came to nothing.
+    pub fn ring(&mut self) -> Result<(), Broken> {
+        let rang = self.store.alarm.take();
+        if self.turn(Input::Alarm)?.is_none() && self.store.alarm.is_none() {
+            self.store.alarm = rang;
+        }
+        Ok(())
+    }
+}
+
+fn run(tenant: &mut Tenant, now: Timestamp, input: &Input) -> Outcome {
+    match input {
+        Input::Message(command) => tenant.handle(now, command.clone()),
+        Input::Alarm => tenant.alarm(now),
+    }
+}
+
+/// What a snapshot would show now: of a copy, after a denial, which always leaves something to write.
+fn peek(tenant: &Tenant, now: Timestamp) -> Snapshot {
+    let mut copy = tenant.clone();
+    let nobody = Admit {
+        key_hash: "nobody".to_owned(),
+        config: 0,
+        model: String::new(),
+        worst_case: NanoUsd::ZERO,
+        input_cost: NanoUsd::ZERO,
+    };
+    let mut writes = copy.handle(now, Command::Admit(nobody)).writes;
+    writes.extend(copy.handle(now, Command::Usage { from: Timestamp(0), to: Timestamp(0) }).writes);
+    let snapshots = writes.into_iter().filter_map(|w| if let Write::Snapshot(s) = w { Some(*s) } else { None });
+    snapshots.last().unwrap_or_default()
+}
