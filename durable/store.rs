@@ -192,7 +192,10 @@ impl Store {
                 }
             }
             Write::Config(config) => {
-                self.exec("INSERT INTO config (version, at, body) VALUES (?, ?, ?)", vec![count(config.version)?, int(config.at.0)?, json(config)?])?;
+                self.exec(
+                    "INSERT INTO config (version, at, body) VALUES (?, ?, ?)",
+                    vec![count(config.version)?, int(config.at.0)?, json(config)?],
+                )?;
             }
             Write::Key(key) => {
                 self.exec("INSERT OR REPLACE INTO keys (hash, body) VALUES (?, ?)", vec![text(key.hash.as_str()), json(key)?])?;
@@ -203,7 +206,9 @@ impl Store {
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {
-                for statement in ["DELETE FROM journal", "DELETE FROM snapshot", "DELETE FROM config", "DELETE FROM keys", "DELETE FROM usage"] {
+                for statement in
+                    ["DELETE FROM journal", "DELETE FROM snapshot", "DELETE FROM config", "DELETE FROM keys", "DELETE FROM usage"]
+                {
                     self.exec(statement, Vec::new())?;
                 }
             }
@@ -228,9 +233,17 @@ impl Store {
     fn add_usage(&self, row: &UsageRow) -> Result<(), Failed> {
         let c = row.counts;
         let values = vec![
-            int(row.minute.0)?, text(row.key.as_str()), text(row.provider.as_str()), text(row.model.as_str()),
-            int(i64::from(row.status))?, text(row.outcome.as_str()), count(c.requests)?, count(c.input_tokens)?,
-            count(c.output_tokens)?, int(c.cost.get())?, count(c.latency_ms)?,
+            int(row.minute.0)?,
+            text(row.key.as_str()),
+            text(row.provider.as_str()),
+            text(row.model.as_str()),
+            int(i64::from(row.status))?,
+            text(row.outcome.as_str()),
+            count(c.requests)?,
+            count(c.input_tokens)?,
+            count(c.output_tokens)?,
+            int(c.cost.get())?,
+            count(c.latency_ms)?,
         ];
         self.exec(
             "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)

@@ -79,9 +79,7 @@ impl TenantShell {
         }
         match outcome.answer {
             Answer::Reply(reply) => Ok(reply),
-            Answer::Read(query) => {
-                self.store.read(&query).map(|rows| Reply::Usage { rows }).map_err(|e| JsValue::from_str(&e))
-            }
+            Answer::Read(query) => self.store.read(&query).map(|rows| Reply::Usage { rows }).map_err(|e| JsValue::from_str(&e)),
         }
     }
 }

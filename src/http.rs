@@ -4,7 +4,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::units::Timestamp;
 
 /// The request headers that the gateway reads, in the order in which they cross into wasm.
-pub const HEADERS: [&str; 19] = [
+pub const HEADERS: [&str; 15] = [
     "authorization",
     "x-api-key",
     "content-type",
@@ -15,12 +15,8 @@ pub const HEADERS: [&str; 19] = [
     "x-tollgate-cache-ttl",
     "x-tollgate-timeout-ms",
     "x-tollgate-max-cost-usd",
-    "x-tollgate-metadata",
-    "x-tollgate-session",
     "x-tollgate-dry-run",
-    "idempotency-key",
     "if-match",
-    "traceparent",
     "openai-organization",
     "openai-project",
     "openai-beta",

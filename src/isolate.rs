@@ -6,12 +6,16 @@ use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::catalog::Catalog;
 use tollgate_core::config::Config;
+use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
+use tollgate_core::plan::{Plan, plan};
 use tollgate_core::protocol::Report;
 use tollgate_core::units::Timestamp;
 
 /// Most tenants whose configuration is remembered.
 const MAX_CONFIGS: usize = 500;
+/// Most plans that are remembered of one configuration.
+const MAX_PLANS: usize = 500;
 /// Most key hashes that are remembered.
 const MAX_HASHES: usize = 2_000;
 /// Most reports that wait for a tenant's object. Beyond it the oldest is dropped: its permit expires.
@@ -24,6 +28,8 @@ pub struct KnownConfig {
     pub version: u64,
     /// Document.
     pub config: Rc<Config>,
+    /// What names came to under it: finding a price looks through the whole list.
+    plans: Rc<RefCell<BTreeMap<String, Plan>>>,
 }
 
 /// What the isolate remembers.
@@ -112,9 +118,26 @@ impl Isolate {
         self.configs.borrow().get(tenant).cloned()
     }
 
+    /// The plan for a model's name, remembered.
+    ///
+    /// # Errors
+    /// Those of [`plan`]; they are not remembered.
+    pub fn plan(&self, known: &KnownConfig, name: &str) -> Result<Plan, Failure> {
+        if let Some(plan) = known.plans.borrow().get(name) {
+            return Ok(plan.clone());
+        }
+        let plan = plan(name, &known.config, &self.catalog)?;
+        let mut plans = known.plans.borrow_mut();
+        if plans.len() >= MAX_PLANS {
+            plans.clear();
+        }
+        plans.insert(name.to_owned(), plan.clone());
+        Ok(plan)
+    }
+
     /// Remembers a configuration.
     pub fn learn(&self, tenant: &TenantId, version: u64, config: Config) -> KnownConfig {
-        let known = KnownConfig { version, config: Rc::new(config) };
+        let known = KnownConfig { version, config: Rc::new(config), plans: Rc::default() };
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
             configs.clear();

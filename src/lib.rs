@@ -7,6 +7,7 @@
 //! | [`ports`] | what the outside world must be able to do, as traits |
 //! | [`serve`] | a request's way, one file a station |
 //! | [`admin`] | the control plane: tenants, keys, fleet |
+//! | [`dashboard`] | the operators' pages, which read the control plane |
 //! | [`isolate`] | what one worker isolate remembers between requests |
 //! | [`http`] | requests and answers as plain values |
 //! | `edge` | wasm only: the ports on Cloudflare Workers, and the events |
@@ -14,6 +15,7 @@
 //! Decisions are made in `tollgate-core`; this crate asks and tells.
 
 pub mod admin;
+pub mod dashboard;
 pub mod http;
 pub mod isolate;
 pub mod ports;

@@ -79,8 +79,10 @@ pub enum NoAnswer {
     Timeout,
     /// The client went away, and the request was stopped.
     ClientGone,
-    /// Refused, reset, cut off.
+    /// Refused, or reset before the answer began.
     Broken,
+    /// The answer began and broke off.
+    Cut,
     /// Longer than the cap.
     TooLarge,
 }

@@ -30,7 +30,9 @@ pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Time
     let (mut ticked, mut cleaned, mut failed) = (0_u64, 0_u64, 0_u64);
     let mut after = None;
     loop {
-        let Ok(DirectoryReply::Tenants { tenants, more }) = directory(world, &DirectoryCommand::List { after: after.clone(), limit: MAX_PAGE }).await else {
+        let Ok(DirectoryReply::Tenants { tenants, more }) =
+            directory(world, &DirectoryCommand::List { after: after.clone(), limit: MAX_PAGE }).await
+        else {
             failed = failed.saturating_add(1);
             break;
         };

@@ -149,10 +149,8 @@ pub(super) async fn usage<W: World>(world: &W, head: &Head, tenant: &TenantId) -
     let now = world.now();
     let time = |name: &str, default: Timestamp| match head.query(name) {
         None => Ok(default),
-        Some(text) => Timestamp::from_rfc3339(&text).ok_or_else(|| Failure::InvalidRequest {
-            param: name.to_owned(),
-            why: "is a time such as 2026-01-31T12:00:00Z".to_owned(),
-        }),
+        Some(text) => Timestamp::from_rfc3339(&text)
+            .ok_or_else(|| Failure::InvalidRequest { param: name.to_owned(), why: "is a time such as 2026-01-31T12:00:00Z".to_owned() }),
     };
     let (from, to) = (time("from", now.plus(-3_600_000))?, time("to", now.plus(60_000))?);
     configuration(world, tenant).await?;

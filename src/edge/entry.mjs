@@ -65,7 +65,10 @@ const HEARTBEAT = new TextEncoder().encode(": \n\n");
 /** An answer that takes longer than this is worth listening for the client's departure. */
 const WATCH_AFTER_MS = 200;
 
-const FLAGS = { timeout: 1, gone: 2, broken: 3, too_large: 4 };
+/** Most bytes of one stream: far more than any model writes, far less than an unpacked bomb. */
+const MOST_STREAMED = 64 * 1024 * 1024;
+
+const FLAGS = { timeout: 1, gone: 2, broken: 3, tooLarge: 4, cut: 5 };
 
 /** One request: what Rust may do for it in the outside world. */
 class Exchange {
@@ -175,7 +178,7 @@ class Exchange {
         this.answer = length > 0 && length <= cap ? new Uint8Array(await response.arrayBuffer()) : await readAll(response.body, length, cap);
         if (this.answer === null) {
           abort.abort();
-          return this.fail(FLAGS.too_large, "answer too large");
+          return this.fail(FLAGS.tooLarge, "answer too large");
         }
       }
       this.status = response.status;
@@ -183,7 +186,7 @@ class Exchange {
       return this;
     } catch (e) {
       this.answer = null;
-      return this.fail(this.gone ? FLAGS.gone : late ? FLAGS.timeout : FLAGS.broken, String(e?.message ?? e));
+      return this.fail(this.gone ? FLAGS.gone : late ? FLAGS.timeout : headersIn ? FLAGS.cut : FLAGS.broken, String(e?.message ?? e));
     } finally {
       clearTimeout(timer);
     }
@@ -225,6 +228,7 @@ class Exchange {
     let ended = 0;
     let moved = Date.now();
     let beat = moved;
+    let streamed = 0;
     const started = moved;
     // One timer looks at the clock now and then; a timer per chunk would cost more than the chunk.
     const stop = (how) => {
@@ -250,6 +254,11 @@ class Exchange {
         const { done, value } = await reader.read();
         if (done) break;
         moved = Date.now();
+        streamed += value.byteLength;
+        if (streamed > MOST_STREAMED) {
+          stop(3);
+          break;
+        }
         const changed = meter.push(value);
         const bytes = changed === undefined ? value : changed;
         if (bytes.byteLength > 0) {

@@ -162,6 +162,7 @@ impl Upstream for World {
             (0, 1) => return Err(NoAnswer::Timeout),
             (0, 2) => return Err(NoAnswer::ClientGone),
             (0, 4) => return Err(NoAnswer::TooLarge),
+            (0, 5) => return Err(NoAnswer::Cut),
             (0, _) => return Err(NoAnswer::Broken),
             _ => {}
         }

@@ -12,8 +12,8 @@ pub use exchange::{Exchange, StreamMeter};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
-pub use tollgate_durable::{DirectoryShell, TenantShell};
 use tollgate_core::units::Timestamp;
+pub use tollgate_durable::{DirectoryShell, TenantShell};
 use wasm_bindgen::prelude::*;
 
 thread_local! {

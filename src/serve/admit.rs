@@ -11,7 +11,7 @@ use std::rc::Rc;
 use tollgate_core::cache::Mode;
 use tollgate_core::config::Config;
 use tollgate_core::failure::Failure;
-use tollgate_core::plan::{Plan, plan};
+use tollgate_core::plan::Plan;
 use tollgate_core::protocol::{Admit, Command, Denial, Reply};
 use tollgate_core::units::NanoUsd;
 
@@ -41,7 +41,13 @@ pub struct Admitted<A> {
 ///
 /// # Errors
 /// Why it may not pass.
-pub async fn admit<W: World>(world: &W, isolate: &Isolate, caller: Caller, call: Call, facts: &mut Facts) -> Result<Admitted<W::Answer>, Failure> {
+pub async fn admit<W: World>(
+    world: &W,
+    isolate: &Isolate,
+    caller: Caller,
+    call: Call,
+    facts: &mut Facts,
+) -> Result<Admitted<W::Answer>, Failure> {
     let since = world.now();
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
@@ -102,7 +108,7 @@ async fn decide<W: World>(
     known: &KnownConfig,
     facts: &mut Facts,
 ) -> Result<Decided<W::Answer>, Failure> {
-    let plan = plan(&call.request.model, &known.config, &isolate.catalog)?;
+    let plan = isolate.plan(known, &call.request.model)?;
     facts.route = Some(plan.reason.clone());
     let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
     let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));

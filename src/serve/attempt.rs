@@ -76,7 +76,14 @@ pub async fn attempt<W: World + Clone + 'static>(
         let began = world.now();
         facts.target = Some((target.provider.clone(), target.model.clone()));
         let asked = match outgoing(isolate, &target, &call, &config, deadline, began) {
-            Err(why) => Err(Miss { told: format!("{}: {why}", target.provider), outcome: Outcome::Error, status: 0, may_charge: false, retry_after: None, refused: None }),
+            Err(why) => Err(Miss {
+                told: format!("{}: {why}", target.provider),
+                outcome: Outcome::Error,
+                status: 0,
+                may_charge: false,
+                retry_after: None,
+                refused: None,
+            }),
             Ok(request) => {
                 facts.attempts = facts.attempts.saturating_add(1);
                 let came = world.send(request).await;
@@ -117,7 +124,14 @@ fn verdict(mut misses: Vec<Miss>) -> Failure {
 
 /// The request to a target. The only place that makes one, so the only place that has to be right
 /// about where requests may go.
-fn outgoing(isolate: &Isolate, target: &Target, call: &Call, config: &Config, deadline: Timestamp, now: Timestamp) -> Result<Outgoing, String> {
+fn outgoing(
+    isolate: &Isolate,
+    target: &Target,
+    call: &Call,
+    config: &Config,
+    deadline: Timestamp,
+    now: Timestamp,
+) -> Result<Outgoing, String> {
     let row = isolate.catalog.provider(&target.provider).ok_or("not configured")?;
     let key = isolate.var(&row.api_key_env).ok_or_else(|| format!("no API key is configured ({})", row.api_key_env))?;
     if !may_call(&row.base_url, isolate.var("TOLLGATE_PLAIN_HTTP_HOSTS").unwrap_or_default()) {
@@ -162,12 +176,20 @@ pub fn may_call(base_url: &str, plain_http_hosts: &str) -> bool {
 
 /// Sorts answers from non-answers.
 fn usable<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, stream: bool) -> Result<Incoming<A>, Miss> {
-    let miss = |told: &str, outcome, status, may_charge| Miss { told: format!("{provider}: {told}"), outcome, status, may_charge, retry_after: None, refused: None };
+    let miss = |told: &str, outcome, status, may_charge| Miss {
+        told: format!("{provider}: {told}"),
+        outcome,
+        status,
+        may_charge,
+        retry_after: None,
+        refused: None,
+    };
     let incoming = match came {
         Ok(incoming) => incoming,
         Err(NoAnswer::Timeout) => return Err(miss("no answer in time", Outcome::Timeout, 504, true)),
         Err(NoAnswer::ClientGone) => return Err(miss("client gone", Outcome::ClientGone, 499, true)),
         Err(NoAnswer::Broken) => return Err(miss("connection failed", Outcome::Error, 502, false)),
+        Err(NoAnswer::Cut) => return Err(miss("the answer broke off", Outcome::Cut, 502, true)),
         Err(NoAnswer::TooLarge) => return Err(miss("answer too large", Outcome::Error, 502, true)),
     };
     let status = incoming.status;
@@ -246,8 +268,19 @@ mod tests {
             assert!(may_call(good, "127.0.0.1:9, other:1"), "{good}");
         }
         for bad in [
-            "http://127.0.0.1/v1", "http://127.0.0.1:91/v1", "http://127.0.0.1:9@evil/v1", "https://evil#.openai.azure.com/", "https://a@b/v1",
-            "https://a\\b/v1", "https:///v1", "ftp://a/v1", "https://a b/v1", "https://a?x=/v1", "https://é/v1", "//a/v1", "https://[::1]/v1",
+            "http://127.0.0.1/v1",
+            "http://127.0.0.1:91/v1",
+            "http://127.0.0.1:9@evil/v1",
+            "https://evil#.openai.azure.com/",
+            "https://a@b/v1",
+            "https://a\\b/v1",
+            "https:///v1",
+            "ftp://a/v1",
+            "https://a b/v1",
+            "https://a?x=/v1",
+            "https://é/v1",
+            "//a/v1",
+            "https://[::1]/v1",
         ] {
             assert!(!may_call(bad, "127.0.0.1:9"), "{bad}");
         }

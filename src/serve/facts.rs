@@ -188,7 +188,9 @@ mod tests {
 
     #[test]
     fn spans_are_written_as_openai_writes_them() {
-        for (ms, text) in [(0, "0ms"), (12, "12ms"), (1_000, "1s"), (1_500, "1.5s"), (360_000, "6m0s"), (3_600_000, "1h0m0s"), (60_012, "1m0.012s")] {
+        for (ms, text) in
+            [(0, "0ms"), (12, "12ms"), (1_000, "1s"), (1_500, "1.5s"), (360_000, "6m0s"), (3_600_000, "1h0m0s"), (60_012, "1m0.012s")]
+        {
             assert_eq!(go_duration(ms), text);
         }
     }

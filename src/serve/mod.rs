@@ -79,6 +79,11 @@ async fn route<W: World + Clone + 'static>(
                 facts.control_plane();
                 return crate::admin::handle(world, isolate, head).await;
             }
+            if path == "/dashboard" || path.starts_with("/dashboard/") {
+                facts.control_plane();
+                only("GET")?;
+                return crate::dashboard::get(isolate, path);
+            }
             Err(Failure::NotFound { what: "such path".to_owned() })
         }
     }

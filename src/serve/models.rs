@@ -50,7 +50,13 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
         if isolate.var(&row.api_key_env).is_none() {
             continue;
         }
-        let named = usable.config.prices.keys().filter_map(|p| p.strip_prefix(provider)?.strip_prefix('/')).filter(|m| *m != "*").map(str::to_owned);
+        let named = usable
+            .config
+            .prices
+            .keys()
+            .filter_map(|p| p.strip_prefix(provider)?.strip_prefix('/'))
+            .filter(|m| *m != "*")
+            .map(str::to_owned);
         let mut models: Vec<String> = isolate.catalog.models(provider).into_iter().chain(named).collect();
         models.sort();
         models.dedup();

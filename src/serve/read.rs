@@ -39,6 +39,11 @@ pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
     let ttl = option(head, "x-tollgate-cache-ttl", number(1, 2_592_000), "is a whole number of seconds between 1 and 2592000")?;
     let timeout = option(head, "x-tollgate-timeout-ms", number(1, 3_600_000), "is a whole number of milliseconds between 1 and 3600000")?;
     let max_cost = option(head, "x-tollgate-max-cost-usd", NanoUsd::from_usd, "is a decimal number of USD such as 0.05")?;
+    if head.header("x-tollgate-dry-run").is_some_and(|v| v != "false") {
+        // Ignored, it would be sent and charged.
+        let why = "dry runs are not offered yet; nothing was sent".to_owned();
+        return Err(Failure::InvalidRequest { param: "x-tollgate-dry-run".to_owned(), why });
+    }
     let body = json_body(world, head, MAX_BODY).await?;
     let request = ChatRequest::read(&body).map_err(|wrong| match wrong {
         Wrong::Json(why) => Failure::InvalidJson { why },

@@ -19,7 +19,13 @@ use tollgate_core::sse::Meter;
 use tollgate_core::units::{Millis, NanoUsd};
 
 /// Gives a stored answer.
-pub fn stored<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, held: Held, found: Found<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+pub fn stored<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    held: Held,
+    found: Found<W::Answer>,
+    facts: &mut Facts,
+) -> Response<W::Answer> {
     let now = world.now();
     facts.target = Some((found.kept.provider.clone(), found.kept.model.clone()));
     facts.cost = Some(NanoUsd::ZERO);
@@ -40,7 +46,12 @@ pub fn stored<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, held
 }
 
 /// Gives a provider's answer.
-pub fn relay<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+pub fn relay<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    answered: Answered<W::Answer>,
+    facts: &mut Facts,
+) -> Response<W::Answer> {
     facts.upstream_headers.clone_from(&answered.incoming.headers);
     if answered.incoming.whole.is_some() { whole(world, isolate, answered, facts) } else { stream(world, isolate, answered) }
 }
@@ -50,7 +61,12 @@ fn answer<A>(content_type: String, body: Body<A>) -> Response<A> {
     Response { status: 200, headers, body }
 }
 
-fn whole<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>, facts: &mut Facts) -> Response<W::Answer> {
+fn whole<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    answered: Answered<W::Answer>,
+    facts: &mut Facts,
+) -> Response<W::Answer> {
     let Answered { held, call, target, incoming, mut before, began, slot, .. } = answered;
     let body = incoming.whole.unwrap_or_default();
     let told = usage_of_answer(&body);

@@ -33,13 +33,8 @@ impl Held {
     /// Tells how the attempts ended.
     pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
         let within = self.permit.report_within;
-        let report = Report {
-            permit: self.permit.id,
-            key: self.permit.key,
-            admitted_at: self.permit.at,
-            holds: self.permit.holds,
-            attempts,
-        };
+        let report =
+            Report { permit: self.permit.id, key: self.permit.key, admitted_at: self.permit.at, holds: self.permit.holds, attempts };
         let now = world.now();
         let sends_by = now.plus(within).plus(SENDER_LIFE);
         if isolate.enqueue(&self.tenant, report, now, sends_by) {
@@ -78,6 +73,8 @@ async fn deliver<W: World>(world: &W, isolate: &Isolate, tenant: &TenantId, with
     }
     let dropped = isolate.sender_done(tenant);
     if dropped > 0 {
-        world.log(&format!(r#"{{"level":"error","event":"reports_dropped","count":{dropped},"message":"their permits expire and are charged by policy"}}"#));
+        world.log(&format!(
+            r#"{{"level":"error","event":"reports_dropped","count":{dropped},"message":"their permits expire and are charged by policy"}}"#
+        ));
     }
 }

@@ -36,9 +36,10 @@ describe("a tenant", () => {
     assert.ok((await listed()).includes("one"));
     const deleted = await site.admin("DELETE", "/tenants/one");
     assert.deepEqual([deleted.status, deleted.json.deleted], [200, true]);
-    for (const [method, route] of [["GET", ""], ["DELETE", ""], ["GET", "/config"], ["GET", "/keys"], ["GET", "/usage"], ["GET", "/limits"], ["GET", "/budgets"]]) {
-      refused(await site.admin(method, `/tenants/one${route}`), noTenant);
+    for (const route of ["", "/config", "/keys", "/usage", "/limits", "/budgets"]) {
+      refused(await site.admin("GET", `/tenants/one${route}`), noTenant);
     }
+    refused(await site.admin("DELETE", "/tenants/one"), noTenant);
     refused(await site.admin("PUT", "/tenants/one/config", {}), noTenant);
     refused(await site.admin("POST", "/tenants/one/keys", {}), noTenant);
     assert.ok(!(await listed()).includes("one"));
@@ -144,11 +145,12 @@ describe("a configuration", () => {
   });
 
   test("of another shape is refused, with what is wrong in words", async () => {
+    const rule = (more) => ({ limits: [{ id: "a", requests: 1, window_s: 1, ...more }] });
+    const purse = (limit_usd, period) => ({ budgets: [{ id: "a", limit_usd, period }] });
     const shapes = [
-      [{ limit: [] }, /limit/], [{ limits: {} }, /sequence/], [{ limits: [{ requests: 1 }] }, /id/],
-      [{ limits: [{ id: "a", requests: -1, window_s: 1 }] }, /-1/], [{ limits: [{ id: "a", requests: 1, window_s: 1, scope: "world" }] }, /world/],
-      [{ budgets: [{ id: "a", limit_usd: 5, period: "day" }] }, /decimal/], [{ budgets: [{ id: "a", limit_usd: "-5", period: "day" }] }, /decimal/],
-      [{ budgets: [{ id: "a", limit_usd: "5", period: "fortnight" }] }, /fortnight/], [{ cache: { enabled: "yes" } }, /boolean/], [[], /./], [5, /./],
+      [{ limit: [] }, /limit/], [{ limits: {} }, /sequence/], [rule({ id: undefined }), /id/], [rule({ requests: -1 }), /-1/],
+      [rule({ scope: "world" }), /world/], [purse(5, "day"), /decimal/], [purse("-5", "day"), /decimal/],
+      [purse("5", "fortnight"), /fortnight/], [{ cache: { enabled: "yes" } }, /boolean/], [[], /./], [5, /./],
     ];
     for (const [config, words] of shapes) {
       for (const [route, body] of [["", { config }], ["/config", config]]) {
@@ -187,7 +189,9 @@ test("lists come in pages", async () => {
       cursor = page.next_cursor;
     } while (cursor);
     assert.deepEqual(paged, all);
-    for (const limit of ["0", "-1", "101", "x", "1.5", ""]) refused(await site.admin("GET", `${list}?limit=${limit}`), FAILURES.field("limit"));
+    for (const limit of ["0", "-1", "101", "x", "1.5", ""]) {
+      refused(await site.admin("GET", `${list}?limit=${limit}`), FAILURES.field("limit"));
+    }
   }
   assert.deepEqual(await listed("?cursor=zzz"), []);
 });

@@ -94,7 +94,8 @@ test(`${KILLS} kills under 8 writers`, async () => {
     return open === 0 && data;
   }, LIFETIME_S * 1000 + SLACK_MS));
   const budgets = await Promise.all(ends);
-  const counters = await Promise.all(sides.map(async ({ tenant }) => (await tenant.usage()).reduce((sum, row) => sum + nano(row.cost_usd), 0)));
+  const costOf = async ({ tenant }) => (await tenant.usage()).reduce((sum, row) => sum + nano(row.cost_usd), 0);
+  const counters = await Promise.all(sides.map(costOf));
   const entries = await site.journal();
   await site.gateway.stop();
   const disk = await tenantsOnDisk(site.stateDir);

@@ -35,7 +35,8 @@ export async function tenantsOnDisk(stateDir) {
     const dir = path.join(stateDir, "do/tollgate-TenantObject");
     await cp(dir, copy, { recursive: true });
     const files = (await readdir(copy)).filter((name) => /^[0-9a-f]+\.sqlite$/.test(name)).map((name) => path.join(copy, name));
-    const done = spawnSync(reader(), ["--experimental-sqlite", "--no-warnings", "-e", READER, ...files], { encoding: "utf8", maxBuffer: 2 ** 28 });
+    const argv = ["--experimental-sqlite", "--no-warnings", "-e", READER, ...files];
+    const done = spawnSync(reader(), argv, { encoding: "utf8", maxBuffer: 2 ** 28 });
     if (done.status !== 0) throw new Error(`the databases cannot be read: ${done.stderr}`);
     const named = JSON.parse(done.stdout).filter((tables) => tables.keys?.length);
     return new Map(named.map((tables) => [tenantOf(tables), tables]));

@@ -207,7 +207,8 @@ test("50 streams at once, each whole", async () => {
     assert.deepEqual([answer.error, all.at(-1), all.at(-2).usage.completion_tokens], [null, "[DONE]", 30]);
   }
   const { spent_usd: spent } = await tenant.settled();
-  const costs = answers.map((answer) => events(answer.text).at(-2).usage).map((u) => u.prompt_tokens * PRICE.input + u.completion_tokens * PRICE.output);
+  const usages = answers.map((answer) => events(answer.text).at(-2).usage);
+  const costs = usages.map((one) => one.prompt_tokens * PRICE.input + one.completion_tokens * PRICE.output);
   assert.equal(nano(spent), costs.reduce((sum, cost) => sum + cost, 0));
   const { open } = JSON.parse((await call(`${site.simulator.url}/stats`)).text);
   assert.equal(open, 0, "no request is left open at the provider");

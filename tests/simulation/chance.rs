@@ -29,7 +29,7 @@ impl Chance {
 
     /// True once in `n` times; never if `n` is zero.
     pub fn one_in(&mut self, n: u64) -> bool {
-        n > 0 && self.next() % n == 0
+        n > 0 && self.next().is_multiple_of(n)
     }
 
     pub fn pick<T: Clone>(&mut self, from: &[T]) -> T {

@@ -5,6 +5,7 @@
 //! A run is made by its seed alone. A failure prints the seed:
 //! `TOLLGATE_SIM_SEED=123 cargo test -p tollgate-core --test simulation` repeats it.
 //! `TOLLGATE_SIM_SECONDS=600` goes on with fresh seeds for that long.
+#![expect(clippy::arithmetic_side_effects, reason = "where a test overflows, it fails")]
 
 #[cfg(test)]
 mod chance;

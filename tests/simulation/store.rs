@@ -109,8 +109,7 @@ impl Store {
     pub fn stored(&self) -> Stored {
         let snapshot: Option<Snapshot> = self.snapshot.as_ref().map(through_text);
         let after = snapshot.as_ref().map_or(0, |s| s.journal);
-        let mut journal: Vec<(u64, Vec<Fact>)> =
-            self.journal.range(after + 1..).map(|(n, (_, facts))| (*n, through_text(facts))).collect();
+        let mut journal: Vec<(u64, Vec<Fact>)> = self.journal.range(after + 1..).map(|(n, (_, facts))| (*n, through_text(facts))).collect();
         if self.mutant == Some(Mutant::RowsReplayTwice) {
             journal = journal.into_iter().flat_map(|row| [row.clone(), row]).collect();
         }

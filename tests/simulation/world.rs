@@ -100,7 +100,7 @@ impl World {
         }
         let clock = self.store.seen.max(self.now());
         self.oracle.time.reborn(clock);
-        let compare = self.kills % 4 == 0;
+        let compare = self.kills.is_multiple_of(4);
         if let Some(earlier) = self.store.stored_earlier(stored).filter(|_| compare) {
             let long = peek(&Tenant::load(earlier), clock);
             let short = peek(&tenant, clock);
@@ -146,7 +146,7 @@ impl World {
             self.kill();
             return Ok(None);
         }
-        if self.turns % 16 == 0 {
+        if self.turns.is_multiple_of(16) {
             self.inspect()?;
         }
         Ok(Some(reply))
@@ -257,15 +257,10 @@ fn run(tenant: &mut Tenant, now: Timestamp, input: &Input) -> Outcome {
 /// What a snapshot would show now: of a copy, after a denial, which always leaves something to write.
 fn peek(tenant: &Tenant, now: Timestamp) -> Snapshot {
     let mut copy = tenant.clone();
-    let nobody = Admit {
-        key_hash: "nobody".to_owned(),
-        config: 0,
-        model: String::new(),
-        worst_case: NanoUsd::ZERO,
-        input_cost: NanoUsd::ZERO,
-    };
+    let nobody =
+        Admit { key_hash: "nobody".to_owned(), config: 0, model: String::new(), worst_case: NanoUsd::ZERO, input_cost: NanoUsd::ZERO };
     let mut writes = copy.handle(now, Command::Admit(nobody)).writes;
     writes.extend(copy.handle(now, Command::Usage { from: Timestamp(0), to: Timestamp(0) }).writes);
-    let snapshots = writes.into_iter().filter_map(|w| if let Write::Snapshot(s) = w { Some(*s) } else { None });
-    snapshots.last().unwrap_or_default()
+    let snapshot = writes.into_iter().rev().find_map(|w| if let Write::Snapshot(s) = w { Some(*s) } else { None });
+    snapshot.unwrap_or_default()
 }

@@ -3,11 +3,14 @@
 // and asserts nothing. Values cross as JSON.
 "use strict";
 const { mkdtempSync, readFileSync, rmSync } = require("node:fs");
+const http = require("node:http");
 const { createRequire } = require("node:module");
 const { tmpdir } = require("node:os");
 const path = require("node:path");
 const { pathToFileURL } = require("node:url");
 
+/** The project. Cargo starts a test in the folder of its package. */
+const ROOT = path.resolve("../..");
 const HOST = "127.0.0.1";
 const NAME = "tollgate";
 const CRON = "* * * * *";
@@ -29,22 +32,21 @@ function runFolder() {
 
 /** A gateway: Miniflare, which is started again on the same state after `stop(true)`. */
 class Site {
-  constructor(root, vars) {
-    this.root = root;
+  constructor(vars) {
     this.vars = vars;
     this.state = mkdtempSync(path.join(runFolder(), "state-"));
     this.lines = [];
   }
 
   async start() {
-    const { Miniflare } = createRequire(path.join(this.root, "package.json"))("miniflare");
+    const { Miniflare } = createRequire(path.join(ROOT, "package.json"))("miniflare");
     this.miniflare = new Miniflare(this.options());
     this.url = (await this.miniflare.ready).origin;
   }
 
   /** What wrangler.toml says, in Miniflare's words. */
   options() {
-    const file = (name, ...encoding) => readFileSync(path.join(this.root, name), ...encoding);
+    const file = (name, ...encoding) => readFileSync(path.join(ROOT, name), ...encoding);
     const date = /^compatibility_date = "([\d-]+)"$/m.exec(file("wrangler.toml", "utf8"))[1];
     const object = (exportName) => ({ type: "durable-object", worker: NAME, exportName });
     const texts = Object.entries(this.vars).map(([name, value]) => [name, { type: "text", value }]);
@@ -53,7 +55,7 @@ class Site {
       compatibilityDate: date,
       manifest: {
         mainModule: "index.js",
-        modulesRoot: path.join(this.root, "build"),
+        modulesRoot: path.join(ROOT, "build"),
         modules: {
           "index.js": { type: "esm", contents: file("build/index.js", "utf8") },
           "index.wasm": { type: "wasm", contents: new Uint8Array(file("build/index.wasm")) },
@@ -80,7 +82,7 @@ class Site {
       resourcePersistencePath: this.state,
       resourceTmpPath: runFolder(),
       handleStructuredLogs: ({ message }) => this.lines.push(message),
-      workers: [{ config, dev: { rootPath: this.root } }],
+      workers: [{ config, dev: { rootPath: ROOT } }],
     };
   }
 
@@ -98,24 +100,29 @@ class Site {
     return answer;
   }
 
-  async ask(json) {
+  ask(json) {
     const { method, path: target, headers, body } = JSON.parse(json);
     const begun = performance.now();
-    const response = await fetch(`${this.url}${target}`, {
-      method,
-      headers,
-      body: body ?? undefined,
-      redirect: "manual",
-      signal: AbortSignal.timeout(LIMIT_MS),
+    // A connection for each: one that is kept could be closed by the other side just when it is used again.
+    const options = { method, path: target, agent: false, signal: AbortSignal.timeout(LIMIT_MS) };
+    return new Promise((resolve, reject) => {
+      const request = http.request(this.url, options, async (response) => {
+        const answer = { status: response.statusCode, headers: response.headers, text: "", first_ms: null };
+        response.setEncoding("utf8");
+        try {
+          for await (const piece of response) {
+            answer.first_ms ??= performance.now() - begun;
+            answer.text += piece;
+          }
+          resolve(JSON.stringify({ ...answer, total_ms: performance.now() - begun }));
+        } catch (error) {
+          reject(error);
+        }
+      });
+      request.on("error", (error) => reject(new Error(`${method} ${target}: ${error.message}`)));
+      for (const [name, value] of headers) request.setHeader(name, value);
+      request.end(body ?? undefined);
     });
-    const answer = { status: response.status, headers: Object.fromEntries(response.headers), text: "", first_ms: null };
-    const decoder = new TextDecoder();
-    for await (const piece of response.body ?? []) {
-      answer.first_ms ??= performance.now() - begun;
-      answer.text += decoder.decode(piece, { stream: true });
-    }
-    answer.total_ms = performance.now() - begun;
-    return JSON.stringify(answer);
   }
 
   /** Takes the memory of a tenant's object, as the platform does with an idle one. */
@@ -153,12 +160,12 @@ class Site {
 }
 
 /** Starts a gateway. A variable that is null is unset. */
-async function start(root, json) {
-  const { startSimulator, withSimulator } = await import(pathToFileURL(path.join(root, "scripts/lib/stack.mjs")).href);
+async function start(json) {
+  const { startSimulator, withSimulator } = await import(pathToFileURL(path.join(ROOT, "scripts/lib/stack.mjs")).href);
   simulator ??= await startSimulator();
   const vars = { ...withSimulator({}, simulator.url), ...JSON.parse(json) };
   const set = Object.entries(vars).filter(([, value]) => value !== null);
-  const site = new Site(root, Object.fromEntries(set));
+  const site = new Site(Object.fromEntries(set));
   await site.start();
   return site;
 }

@@ -88,7 +88,6 @@ pub struct Usage {
     pub cached_input: Tokens,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the form serde asks for")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }

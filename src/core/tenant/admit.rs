@@ -1,6 +1,7 @@
 //! Admission: everything at once, or nothing.
 
-use super::ledger::{TallyKey, account_key, minute};
+use super::ledger::account_key;
+use super::tally::{TallyKey, minute};
 use super::{Fact, MAX_GRANT, Open, Tenant, Write};
 use crate::config::{Config, Scope};
 use crate::ids::PermitId;

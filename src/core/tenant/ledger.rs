@@ -1,28 +1,18 @@
 //! The ledger's state and the one function that changes its durable part: [`Ledger::apply`].
 
 use super::facts::{Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
-use super::{MAX_TALLY, RETENTION, TIDY_AFTER};
+use super::tally::TallyKey;
+use super::{RETENTION, TIDY_AFTER};
 use crate::budget::{Account, AccountKey, Period};
 use crate::config::{Budget, Config, Limit, Scope};
 use crate::ids::PermitId;
 use crate::limit::Window;
-use crate::protocol::{Counts, Outcome, Totals, UsageRow};
+use crate::protocol::{Counts, Totals, UsageRow};
 use crate::units::{Millis, NanoUsd, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest time after its expiry that a permit may be corrected: the longest life of a permit.
 const MAX_GRACE: Millis = 3_600_000;
-
-/// What a minute counter is counted under.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct TallyKey {
-    pub minute: Timestamp,
-    pub key: String,
-    pub provider: String,
-    pub model: String,
-    pub status: u16,
-    pub outcome: &'static str,
-}
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ledger {
@@ -270,52 +260,6 @@ impl Ledger {
         }
     }
 
-    fn tally_line(&mut self, line: &Line, corrects: Option<&Expired>) {
-        let outcome = match (line.kind, line.attempt.as_ref().map(|a| a.outcome)) {
-            (LineKind::Released, _) => return,
-            (LineKind::Expired, _) => "expired",
-            (LineKind::Corrected, _) => "corrected",
-            (LineKind::Settled, Some(outcome)) => outcome_name(outcome),
-            (LineKind::Settled, None) => "ok",
-        };
-        // Each account is charged the same; the request cost it once. Only what a crash forgot is charged
-        // by account.
-        let truth = line.attempt.as_ref().map(|a| a.cost).unwrap_or_default();
-        let most = |amounts: &mut dyn Iterator<Item = NanoUsd>| amounts.max().unwrap_or_default();
-        let (requests, cost) = match (line.kind, corrects) {
-            // It may never have been given: it is a request when somebody tells of it.
-            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut line.charges.iter().map(|c| c.cost))),
-            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut line.charges.iter().map(|c| c.hold)))),
-            (LineKind::Corrected, was) => {
-                let charged = was.map(|w| most(&mut w.charges.iter().map(|c| c.cost))).unwrap_or_default();
-                (0, truth.minus(charged))
-            }
-            (LineKind::Settled | LineKind::Released, _) => (1, truth),
-        };
-        let counts = Counts {
-            requests,
-            input_tokens: line.attempt.as_ref().map_or(0, |a| a.usage.input),
-            output_tokens: line.attempt.as_ref().map_or(0, |a| a.usage.output),
-            cost,
-            latency_ms: line.attempt.as_ref().map_or(0, |a| u64::from(a.latency_ms)),
-        };
-        self.totals.requests = self.totals.requests.saturating_add(counts.requests);
-        self.totals.cost = self.totals.cost.plus(cost);
-        let (provider, model, status) = match &line.attempt {
-            Some(a) => (a.provider.clone(), a.model.clone(), a.status),
-            None => (String::new(), String::new(), 0),
-        };
-        self.tally(TallyKey { minute: minute(line.at), key: line.key.clone(), provider, model, status, outcome }, counts);
-    }
-
-    /// Adds to a minute counter.
-    pub fn tally(&mut self, mut key: TallyKey, counts: Counts) {
-        if self.tally.len() >= MAX_TALLY && !self.tally.contains_key(&key) {
-            "other".clone_into(&mut key.model);
-        }
-        self.tally.entry(key).or_default().add(counts);
-    }
-
     /// The state to store, and the counters since the last one. With `tidy`, unused credit is returned.
     pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>) {
         if tidy {
@@ -387,22 +331,6 @@ impl Ledger {
 fn limit_of(budgets: &[Budget], account: &AccountKey) -> Option<NanoUsd> {
     let uses = |b: &&Budget| b.id == account.budget && (b.scope == Scope::Tenant) == account.subject.is_empty();
     budgets.iter().find(uses).map(|b| b.limit_usd)
-}
-
-/// Start of the minute.
-pub(super) fn minute(at: Timestamp) -> Timestamp {
-    Timestamp(at.0.saturating_sub(at.0.checked_rem_euclid(60_000).unwrap_or(0)))
-}
-
-fn outcome_name(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Ok => "ok",
-        Outcome::Error => "error",
-        Outcome::Timeout => "timeout",
-        Outcome::Cut => "cut",
-        Outcome::ClientGone => "client_gone",
-        Outcome::Cached => "cached",
-    }
 }
 
 /// The account of a budget for a subject at `now`.

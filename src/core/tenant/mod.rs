@@ -20,6 +20,7 @@ mod facts;
 mod keys;
 mod ledger;
 mod settle;
+mod tally;
 mod views;
 
 pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};

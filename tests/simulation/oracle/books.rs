@@ -89,7 +89,8 @@ impl Oracle {
         for shown in &live.budgets {
             let rule = self.config.iter().flat_map(|c| &c.config.budgets).find(|b| b.id == shown.id);
             let rule = rule.ok_or("a budget is shown that is not there")?;
-            let account = AccountKey { budget: shown.id.clone(), subject: shown.subject.clone(), period: rule.period.start(self.time.clock) };
+            let account =
+                AccountKey { budget: shown.id.clone(), subject: shown.subject.clone(), period: rule.period.start(self.time.clock) };
             let charged = self.charged.get(&account).copied().unwrap_or(0);
             let (mine, theirs) = (self.held(&account, epoch, true), self.held(&account, epoch, false));
             if shown.spent.get() != charged || shown.held.get() < mine || shown.orphaned.get() < theirs {

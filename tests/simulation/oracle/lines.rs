@@ -73,7 +73,11 @@ impl Oracle {
                 let (truth, released) = (given.truth(), line.kind == LineKind::Released);
                 given.end = if released { End::Released } else { End::Settled };
                 self.ended(given, truth);
-                if released { self.tally.released += 1 } else { self.tally.settled += 1 }
+                if released {
+                    self.tally.released += 1
+                } else {
+                    self.tally.settled += 1
+                }
                 self.count_line(line, None, 0);
                 Ok(())
             }
@@ -112,11 +116,8 @@ impl Oracle {
                 if line.charges.len() < given.holds.len() || line.key != given.key || line.n != 1 {
                     return Err("leaves something out".to_owned());
                 }
-                let was = if *unknown {
-                    line.charges.iter().map(|c| c.hold.get()).max()
-                } else {
-                    charges.iter().map(|c| c.cost.get()).max()
-                };
+                let was =
+                    if *unknown { line.charges.iter().map(|c| c.hold.get()).max() } else { charges.iter().map(|c| c.cost.get()).max() };
                 self.tally.corrected += 1;
                 self.tally.corrected_ghosts += u64::from(*unknown);
                 self.count_line(line, Some((truth, given.sent.as_deref().unwrap_or_default(), *unknown)), was.unwrap_or(0));

@@ -85,7 +85,7 @@ pub struct Oracle {
 }
 
 /// What happened in a run: shows that it came about at all.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Tally {
     pub permits: u64,
     pub denied_by_limit: u64,
@@ -201,11 +201,7 @@ impl Oracle {
         self.windows.admit(now, &config.limits, &permit.key)?;
 
         let wanted = config.budgets.iter().map(|b| {
-            let account = AccountKey {
-                budget: b.id.clone(),
-                subject: subject(b.scope, &permit.key),
-                period: b.period.start(permit.at),
-            };
+            let account = AccountKey { budget: b.id.clone(), subject: subject(b.scope, &permit.key), period: b.period.start(permit.at) };
             Hold { account, amount: admit.worst_case }
         });
         if wanted.ne(permit.holds.iter().cloned()) {

@@ -35,10 +35,7 @@ impl Windows {
             times.push(now);
             let within = times.iter().filter(|t| **t > now - limit.window()).count() as u64;
             if within > limit.requests {
-                return Err(format!(
-                    "{within} admissions in {} s, limit `{}` allows {}",
-                    limit.window_s, limit.id, limit.requests
-                ));
+                return Err(format!("{within} admissions in {} s, limit `{}` allows {}", limit.window_s, limit.id, limit.requests));
             }
             if times.len() > 10_000 {
                 times.retain(|t| *t > now - 86_400_000);

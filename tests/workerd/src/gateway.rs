@@ -7,9 +7,6 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use wasm_bindgen::JsCast;
 
-/// The folder of the project.
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
-
 /// What must never be seen outside. Each is long enough to be recognised anywhere.
 pub const SECRETS: [(&str, &str); 3] = [
     ("TOLLGATE_ADMIN_TOKEN", "operator-3e6b90c1d8"),
@@ -81,7 +78,7 @@ impl Gateway {
 
     /// Starts one with fresh state, beside any other. The system picks its port.
     pub async fn start(vars: Vars) -> Gateway {
-        let site = outside::settle(outside::start(ROOT, &vars.0.to_string())).await;
+        let site = outside::settle(outside::start(&vars.0.to_string())).await;
         Gateway(Rc::new(site.unchecked_into()))
     }
 

@@ -15,7 +15,7 @@ extern "C" {
     /// A gateway.
     pub type Site;
 
-    pub fn start(root: &str, vars: &str) -> Promise;
+    pub fn start(vars: &str) -> Promise;
     #[wasm_bindgen(js_name = journal)]
     fn journal_of(model: &str) -> Promise;
     #[wasm_bindgen(js_name = pause)]

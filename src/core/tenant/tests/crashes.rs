@@ -21,6 +21,21 @@ fn a_crash_in_the_middle_admits_no_one_more() {
 }
 
 #[test]
+fn what_is_settled_stays_in_its_window_after_a_crash() {
+    let mut desk = Desk::new(r#"{"limits":[{"id":"rpm","scope":"key","requests":5,"window_s":60}]}"#);
+    for _ in 0..4 {
+        let permit = desk.permit(0);
+        desk.report(&[report(&permit, &[0])]);
+    }
+    desk.crash();
+    assert_eq!((desk.admitted(9, 0), desk.live().limits.len()), (1, 2));
+    // Whose permit a crash forgot is not known: it counts for every key.
+    desk.crash();
+    assert_eq!(desk.limit("rpm", "a").remaining, 0);
+    assert!(desk.limit("rpm", "b").remaining < 5);
+}
+
+#[test]
 fn a_crash_forgets_no_hold() {
     let mut desk = Desk::new(BUDGET);
     let permits: Vec<Permit> = (0..5).map(|_| desk.permit(100)).collect();
@@ -129,6 +144,7 @@ fn the_late_truth_about_a_forgotten_permit_replaces_its_own_hold() {
 fn a_changed_window_survives_a_crash() {
     let mut desk = Desk::new(r#"{"limits":[{"id":"rpm","requests":5,"window_s":2}]}"#);
     assert_eq!(desk.admitted(9, 0), 5);
+    desk.ask(Command::Usage { from: Timestamp(0), to: Timestamp(0) });
     desk.pass(1_000);
     desk.configure(r#"{"limits":[{"id":"rpm","requests":5,"window_s":600}]}"#);
     desk.crash();

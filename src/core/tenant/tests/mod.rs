@@ -1,4 +1,5 @@
 //! The machine's tests: a desk to drive it from, and a disk that survives it.
+#![expect(clippy::arithmetic_side_effects, reason = "where a test overflows, it fails")]
 
 mod admission;
 mod crashes;
@@ -9,7 +10,6 @@ mod stored;
 
 use super::*;
 use crate::budget::{Account, AccountKey};
-use crate::ids::PermitId;
 use crate::price::Usage;
 use crate::protocol::{Admit, Attempt, BudgetState, Denial, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
 use crate::units::NanoUsd;
