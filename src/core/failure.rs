@@ -176,12 +176,9 @@ impl Failure {
             F::UpstreamTimeout => "timeout_error",
             F::UpstreamRefused { status: 401 | 403, .. } => "permission_error",
             F::UpstreamRefused { status: 429, .. } => "rate_limit_error",
-            F::Upstream { .. }
-            | F::ClientGone
-            | F::LedgerUnavailable
-            | F::Overloaded
-            | F::NotConfigured { .. }
-            | F::Internal => "api_error",
+            F::Upstream { .. } | F::ClientGone | F::LedgerUnavailable | F::Overloaded | F::NotConfigured { .. } | F::Internal => {
+                "api_error"
+            }
             _ => "invalid_request_error",
         }
     }
@@ -257,9 +254,7 @@ impl Failure {
     pub fn retry_after(&self) -> Option<Millis> {
         match self {
             Failure::RateLimited { retry_after, .. } => Some(*retry_after),
-            Failure::Upstream { retry_after, .. } => {
-                retry_after.map(|s| i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1_000))
-            }
+            Failure::Upstream { retry_after, .. } => retry_after.map(|s| i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1_000)),
             Failure::LedgerUnavailable | Failure::Overloaded => Some(1_000),
             _ => None,
         }

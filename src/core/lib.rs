@@ -21,10 +21,7 @@
 //! | [`failure`] | what can go wrong, and what the client is told |
 
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    test,
-    expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests may panic: that is how they fail")
-)]
+#![cfg_attr(test, expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests may panic: that is how they fail"))]
 
 pub mod auth;
 pub mod budget;

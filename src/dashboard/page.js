@@ -211,7 +211,7 @@ function showTenant(limits, budgets, usage, keys) {
     if (!key.expires_at) return "active";
     return Date.parse(key.expires_at) <= now ? [`expired ${when(key.expires_at)}`, "any bad"] : [`active until ${when(key.expires_at)}`, "any"];
   };
-  rows("keys", keys.map((k) => [k.name || NONE, `${k.prefix}…${k.last4}`, state(k), when(k.created_at)]), `No keys. POST /admin/v1/tenants/${tenant}/keys makes one.`);
+  rows("keys", keys.map((k) => [k.name || NONE, state(k), `${k.prefix}…${k.last4}`, when(k.created_at)]), `No keys. POST /admin/v1/tenants/${tenant}/keys makes one.`);
 }
 
 function budget(b, whom) {

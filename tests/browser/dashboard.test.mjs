@@ -172,8 +172,8 @@ describe("the dashboard", { skip: unable }, () => {
     const page = await open("/dashboard/acme");
     await shown(page, "tenant");
     const keys = await cells(page, "keys");
-    assert.ok(keys.some(([name, key, state]) => name === HOSTILE && /^tg_acme_.{4}….{4}$/.test(key) && state === "active"), JSON.stringify(keys));
-    assert.ok(keys.some(([name, , state]) => name === "old" && state.startsWith("revoked ")));
+    assert.ok(keys.some(([name, state, key]) => name === HOSTILE && /^tg_acme_.{4}….{4}$/.test(key) && state === "active"), JSON.stringify(keys));
+    assert.ok(keys.some(([name, state]) => name === "old" && state.startsWith("revoked ")));
     assert.ok((await cells(page, "models")).some(([name]) => name.includes(HOSTILE)));
     await calm(page);
     for (const id of WORST) {
@@ -239,6 +239,24 @@ describe("the dashboard", { skip: unable }, () => {
     const named = nodes.filter(({ ignored, role }) => !ignored && ["button", "textbox", "link", "image", "region", "columnheader", "rowheader", "heading"].includes(role?.value));
     assert.ok(named.length > 20);
     assert.deepEqual(named.filter(({ name }) => !name?.value).map(({ role }) => role.value), []);
+    await calm(page);
+  });
+
+  test("what is held shows while a request is under way, and is gone afterwards", async () => {
+    const holder = await site.tenant("holder", { budgets: [{ id: "all", limit_usd: "0.001", period: "total" }] });
+    const asking = holder.chat(ask("sim-small-l4000-n10"));
+    await until("something is held", async () => (await holder.budget()).held_usd !== "0");
+    const { held_usd: held } = await holder.budget();
+    const page = await open("/dashboard/holder");
+    await shown(page, "tenant");
+    assert.match(await text(page, "budgets"), /never resets/);
+    assert.ok((await text(page, "budgets")).includes(`$${held} held`));
+    const width = await page.value("Number(document.querySelector('.budget .held').getAttribute('width'))");
+    assert.ok(Math.abs(width - (100 * nano(held)) / nano("0.001")) < 0.02, String(width));
+    assert.match(await text(page, "tenant-facts"), /Under way\s+1\s/);
+    await picture(page, "held");
+    assert.equal((await asking).status, 200);
+    await seen(page, "document.getElementById('budgets').textContent.includes('$0.00 held')", TWO_REFRESHES_MS);
     await calm(page);
   });
 

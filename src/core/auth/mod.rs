@@ -118,7 +118,18 @@ mod tests {
     #[test]
     fn malformed_keys_are_told_apart() {
         let key = mint(&acme(), [7; 32]);
-        for bad in ["", "tg_", "sk-abc", "tg_acme", "tg_ACME_x", "tg__x", &key[..key.len() - 1], &format!("{key}0"), &format!(" {key}"), &format!("{key}, {key}")] {
+        for bad in [
+            "",
+            "tg_",
+            "sk-abc",
+            "tg_acme",
+            "tg_ACME_x",
+            "tg__x",
+            &key[..key.len() - 1],
+            &format!("{key}0"),
+            &format!(" {key}"),
+            &format!("{key}, {key}"),
+        ] {
             assert_eq!(parse(bad), Err(Malformed::Shape), "{bad}");
         }
         let other = if key.ends_with('a') { "b" } else { "a" };

@@ -126,9 +126,15 @@ mod tests {
     #[test]
     fn whatever_differs_makes_another_key() {
         let all = [
-            key("a", &["p/m"], r#"{"a":1}"#), key("b", &["p/m"], r#"{"a":1}"#), key("a", &["p/n"], r#"{"a":1}"#),
-            key("a", &["p/m", "p/n"], r#"{"a":1}"#), key("a", &["p/mp/n"], r#"{"a":1}"#), key("a", &["p/m"], r#"{"a":2}"#),
-            key("a", &["p/m"], r#"{"a":1,"stream":true}"#), key("a", &["p/m"], r#"{"a":"1"}"#), key("a", &["p/m"], r#"{"a":[1]}"#),
+            key("a", &["p/m"], r#"{"a":1}"#),
+            key("b", &["p/m"], r#"{"a":1}"#),
+            key("a", &["p/n"], r#"{"a":1}"#),
+            key("a", &["p/m", "p/n"], r#"{"a":1}"#),
+            key("a", &["p/mp/n"], r#"{"a":1}"#),
+            key("a", &["p/m"], r#"{"a":2}"#),
+            key("a", &["p/m"], r#"{"a":1,"stream":true}"#),
+            key("a", &["p/m"], r#"{"a":"1"}"#),
+            key("a", &["p/m"], r#"{"a":[1]}"#),
         ];
         let distinct: std::collections::BTreeSet<_> = all.iter().flatten().collect();
         assert_eq!(distinct.len(), all.len());

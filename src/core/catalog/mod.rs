@@ -164,7 +164,9 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
         return Err(format!("TOLLGATE_PROVIDERS: `{name}` is not a provider's name: lower-case letters, digits, `-`, `_`"));
     }
     if !(provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://")) || provider.base_url.ends_with('/') {
-        return Err(format!("TOLLGATE_PROVIDERS.{name}.base_url: must start with https:// (or http:// for hosts in TOLLGATE_PLAIN_HTTP_HOSTS) and not end with a slash"));
+        return Err(format!(
+            "TOLLGATE_PROVIDERS.{name}.base_url: must start with https:// (or http:// for hosts in TOLLGATE_PLAIN_HTTP_HOSTS) and not end with a slash"
+        ));
     }
     if provider.default_price.as_ref().is_some_and(|p| p.price("").is_none()) {
         return Err(format!("TOLLGATE_PROVIDERS.{name}.default_price: decimal strings in USD per million tokens"));
@@ -204,7 +206,12 @@ mod tests {
         let row = r#"{"sim":{"base_url":"http://127.0.0.1:1/v1","api_key_env":"K","default_price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}}"#;
         let catalog = Catalog::new(Some(row)).unwrap();
         assert_eq!(catalog.price("sim", "x").map(|p| p.base.output), Some(2_000_000));
-        for bad in ["[]", r#"{"A":{"base_url":"https://a","api_key_env":"K"}}"#, r#"{"a":{"base_url":"ftp://a","api_key_env":"K"}}"#, r#"{"a":{"base_url":"https://a/","api_key_env":"K"}}"#] {
+        for bad in [
+            "[]",
+            r#"{"A":{"base_url":"https://a","api_key_env":"K"}}"#,
+            r#"{"a":{"base_url":"ftp://a","api_key_env":"K"}}"#,
+            r#"{"a":{"base_url":"https://a/","api_key_env":"K"}}"#,
+        ] {
             assert!(Catalog::new(Some(bad)).is_err(), "{bad}");
         }
     }

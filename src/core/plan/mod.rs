@@ -92,7 +92,9 @@ mod tests {
 
     #[test]
     fn names_become_targets() {
-        let config = config(r#"{"models":{"fast":{"targets":["openai/gpt-4o-mini","sim/x"]}},"prices":{"sim/*":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#);
+        let config = config(
+            r#"{"models":{"fast":{"targets":["openai/gpt-4o-mini","sim/x"]}},"prices":{"sim/*":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#,
+        );
         let plan = |name: &str| super::plan(name, &config, &catalog());
         let fast = plan("fast").unwrap();
         assert_eq!(fast.reason, "alias=fast");

@@ -442,7 +442,8 @@ mod tests {
     /// Bytes that a neighbouring version sends. They must stay readable.
     #[test]
     fn messages_of_version_1_stay_readable() {
-        let admit = r#"{"v":1,"tenant":"acme","command":{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}"#;
+        let admit =
+            r#"{"v":1,"tenant":"acme","command":{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}"#;
         let message: Message = serde_json::from_str(admit).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), admit);
 

@@ -161,7 +161,14 @@ impl Tenant {
 
     fn deny_tally(&mut self, now: Timestamp, key: &str, model: &str, status: u16) {
         self.ledger.totals.denied = self.ledger.totals.denied.saturating_add(1);
-        let key = TallyKey { minute: minute(now), key: key.to_owned(), provider: String::new(), model: model.to_owned(), status, outcome: "denied" };
+        let key = TallyKey {
+            minute: minute(now),
+            key: key.to_owned(),
+            provider: String::new(),
+            model: model.to_owned(),
+            status,
+            outcome: "denied",
+        };
         self.ledger.tally(key, Counts { requests: 1, ..Counts::default() });
         self.ledger.dirty = true;
     }

@@ -64,7 +64,14 @@ impl Ledger {
     /// While loading, every permit that may have been given counts as given, until a line ends it.
     fn presume(&mut self, granted: u64) {
         for seq in self.granted.saturating_add(1)..=granted {
-            let unknown = Open { at: Timestamp(0), until: Timestamp(0), key: String::new(), holds: Vec::new(), input_cost: NanoUsd::ZERO, unknown: true };
+            let unknown = Open {
+                at: Timestamp(0),
+                until: Timestamp(0),
+                key: String::new(),
+                holds: Vec::new(),
+                input_cost: NanoUsd::ZERO,
+                unknown: true,
+            };
             self.live.insert(seq, unknown);
         }
         self.granted = self.granted.max(granted);

@@ -114,8 +114,18 @@ fn settled(now: Timestamp, report: &Report, open: &Open) -> Vec<Line> {
     let line = |n: u16, attempt: Option<Attempt>, kind| {
         let cost = attempt.as_ref().map_or(NanoUsd::ZERO, |a| a.cost.at_least_zero());
         let first = n <= 1;
-        let charge = |h: &Hold| Charge { account: h.account.clone(), hold: if first { h.amount.at_least_zero() } else { NanoUsd::ZERO }, cost };
-        Line { permit: report.permit, n, at: now, admitted_at, key: key.clone(), kind, attempt, charges: holds.iter().map(charge).collect() }
+        let charge =
+            |h: &Hold| Charge { account: h.account.clone(), hold: if first { h.amount.at_least_zero() } else { NanoUsd::ZERO }, cost };
+        Line {
+            permit: report.permit,
+            n,
+            at: now,
+            admitted_at,
+            key: key.clone(),
+            kind,
+            attempt,
+            charges: holds.iter().map(charge).collect(),
+        }
     };
     if report.attempts.is_empty() {
         return vec![line(0, None, LineKind::Released)];

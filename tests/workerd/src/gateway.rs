@@ -26,9 +26,7 @@ impl Default for Vars {
     /// All [`SECRETS`], and a log line for each request.
     fn default() -> Vars {
         let vars = Vars(json!({ "TOLLGATE_LOG": "requests" }));
-        SECRETS
-            .iter()
-            .fold(vars, |vars, (name, value)| vars.set(name, value))
+        SECRETS.iter().fold(vars, |vars, (name, value)| vars.set(name, value))
     }
 }
 
@@ -94,13 +92,7 @@ impl Gateway {
     }
 
     /// A request. It begins now, and may be awaited later.
-    pub fn fetch(
-        &self,
-        method: &str,
-        path: &str,
-        headers: &[(&str, &str)],
-        body: Option<&str>,
-    ) -> impl Future<Output = Response> + use<> {
+    pub fn fetch(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&str>) -> impl Future<Output = Response> + use<> {
         let request = json!({ "method": method, "path": path, "headers": headers, "body": body });
         let under_way = self.0.fetch(&request.to_string());
         async move { Response::read(outside::json(under_way).await) }
@@ -115,28 +107,15 @@ impl Gateway {
         body: Option<&Value>,
     ) -> impl Future<Output = Response> + use<> {
         let token = format!("Bearer {}", SECRETS[0].1);
-        let mut all = vec![
-            ("authorization", token.as_str()),
-            ("content-type", "application/json"),
-        ];
+        let mut all = vec![("authorization", token.as_str()), ("content-type", "application/json")];
         all.extend_from_slice(headers);
-        self.fetch(
-            method,
-            &format!("/admin/v1{path}"),
-            &all,
-            body.map(Value::to_string).as_deref(),
-        )
+        self.fetch(method, &format!("/admin/v1{path}"), &all, body.map(Value::to_string).as_deref())
     }
 
     /// An operator's request that must succeed. Its JSON.
     pub async fn manage(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
         let answer = self.admin(method, path, &[], body).await;
-        assert!(
-            answer.status < 300,
-            "{method} {path}: {} {}",
-            answer.status,
-            answer.text
-        );
+        assert!(answer.status < 300, "{method} {path}: {} {}", answer.status, answer.text);
         answer.json()
     }
 
@@ -147,12 +126,8 @@ impl Gateway {
 
     /// The entries of KV whose names begin with this.
     pub async fn kv_list(&self, prefix: &str) -> Vec<Entry> {
-        let Value::Array(listed) = outside::json(self.0.kv_list()).await else {
-            panic!("the entries are a list")
-        };
-        let names = listed
-            .iter()
-            .filter(|e| e["name"].as_str().is_some_and(|n| n.starts_with(prefix)));
+        let Value::Array(listed) = outside::json(self.0.kv_list()).await else { panic!("the entries are a list") };
+        let names = listed.iter().filter(|e| e["name"].as_str().is_some_and(|n| n.starts_with(prefix)));
         let mut entries = Vec::new();
         for listed in names {
             let name = listed["name"].as_str().unwrap_or_default().to_owned();
@@ -161,9 +136,7 @@ impl Gateway {
                 name,
                 text: stored["value"].as_str().unwrap_or_default().to_owned(),
                 metadata: stored["metadata"].clone(),
-                expires_in: listed["expiration"]
-                    .as_f64()
-                    .map(|at| at - outside::now_ms() / 1_000.0),
+                expires_in: listed["expiration"].as_f64().map(|at| at - outside::now_ms() / 1_000.0),
             });
         }
         entries

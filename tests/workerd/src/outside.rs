@@ -61,9 +61,7 @@ pub async fn json(promise: Promise) -> Value {
 
 /// What the simulated provider was asked for a model (its name there), newest first.
 pub async fn journal(model: &str) -> Vec<Value> {
-    let Value::Array(requests) = json(journal_of(model)).await else {
-        panic!("the journal is a list")
-    };
+    let Value::Array(requests) = json(journal_of(model)).await else { panic!("the journal is a list") };
     requests
 }
 
@@ -84,10 +82,7 @@ pub async fn until<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> 
         if let Some(found) = check().await {
             return found;
         }
-        assert!(
-            now_ms() - begun < PATIENCE,
-            "not within {PATIENCE} ms: {what}"
-        );
+        assert!(now_ms() - begun < PATIENCE, "not within {PATIENCE} ms: {what}");
         pause(INTERVAL).await;
     }
 }

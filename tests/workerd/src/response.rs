@@ -23,13 +23,8 @@ impl Response {
     pub(crate) fn read(answer: Value) -> Response {
         let headers = answer["headers"].as_object().expect("headers").iter();
         Response {
-            status: answer["status"]
-                .as_u64()
-                .and_then(|n| n.try_into().ok())
-                .expect("a status"),
-            headers: headers
-                .map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned()))
-                .collect(),
+            status: answer["status"].as_u64().and_then(|n| n.try_into().ok()).expect("a status"),
+            headers: headers.map(|(name, value)| (name.clone(), value.as_str().unwrap_or_default().to_owned())).collect(),
             text: answer["text"].as_str().unwrap_or_default().to_owned(),
             first_ms: answer["first_ms"].as_f64().unwrap_or_default(),
             total_ms: answer["total_ms"].as_f64().unwrap_or_default(),
@@ -57,27 +52,15 @@ impl Response {
     pub fn events(&self) -> Vec<Value> {
         let whole = self.text.strip_suffix("data: [DONE]\n\n");
         let whole = whole.unwrap_or_else(|| panic!("no [DONE] at the end: {}", self.text));
-        Response {
-            text: whole.to_owned(),
-            ..self.clone()
-        }
-        .events_so_far()
+        Response { text: whole.to_owned(), ..self.clone() }.events_so_far()
     }
 
     /// The data of the events of a stream that may have broken off. Comments are left out.
     #[track_caller]
     pub fn events_so_far(&self) -> Vec<Value> {
-        let events = self
-            .text
-            .split("\n\n")
-            .filter(|event| !event.trim().is_empty() && !event.starts_with(':'));
-        let data = events.map(|event| {
-            event
-                .strip_prefix("data: ")
-                .unwrap_or_else(|| panic!("no data: {event}"))
-        });
-        data.map(|text| serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}")))
-            .collect()
+        let events = self.text.split("\n\n").filter(|event| !event.trim().is_empty() && !event.starts_with(':'));
+        let data = events.map(|event| event.strip_prefix("data: ").unwrap_or_else(|| panic!("no data: {event}")));
+        data.map(|text| serde_json::from_str(text).unwrap_or_else(|e| panic!("{e}: {text}"))).collect()
     }
 
     /// Fails unless this is the refusal in OpenAI's shape, with nothing in it that is nobody's business.
@@ -89,20 +72,9 @@ impl Response {
         assert!(is_ulid(self.header("x-request-id")), "{:?}", self.headers);
         let body = self.json();
         let error = &body["error"];
-        assert_eq!(
-            body.as_object().map(serde_json::Map::len),
-            Some(1),
-            "{body}"
-        );
-        assert_eq!(
-            (error["type"].as_str(), error["code"].as_str()),
-            (Some(kind), Some(code)),
-            "{body}"
-        );
-        assert!(
-            error["message"].as_str().is_some_and(|m| m.len() > 10),
-            "{body}"
-        );
+        assert_eq!(body.as_object().map(serde_json::Map::len), Some(1), "{body}");
+        assert_eq!((error["type"].as_str(), error["code"].as_str()), (Some(kind), Some(code)), "{body}");
+        assert!(error["message"].as_str().is_some_and(|m| m.len() > 10), "{body}");
         assert!(error.get("param").is_some(), "{body}");
         self.tells_no_secret();
         error.clone()
@@ -111,36 +83,24 @@ impl Response {
     /// Fails unless it says when to come back, in both ways and in agreement. Milliseconds.
     #[track_caller]
     pub fn retry_after_ms(&self) -> u32 {
-        let number = |name| {
-            self.header(name)
-                .parse::<u32>()
-                .unwrap_or_else(|_| panic!("{name}: {:?}", self.headers))
-        };
+        let number = |name| self.header(name).parse::<u32>().unwrap_or_else(|_| panic!("{name}: {:?}", self.headers));
         let (seconds, ms) = (number("retry-after"), number("retry-after-ms"));
         assert!(ms > 0);
-        assert_eq!(
-            seconds,
-            ms.div_ceil(1_000),
-            "who waits whole seconds must be let in"
-        );
+        assert_eq!(seconds, ms.div_ceil(1_000), "who waits whole seconds must be let in");
         ms
     }
 
     /// Fails if it says when to come back.
     #[track_caller]
     pub fn names_no_time_to_wait(&self) {
-        assert_eq!(
-            (self.header("retry-after"), self.header("retry-after-ms")),
-            ("", "")
-        );
+        assert_eq!((self.header("retry-after"), self.header("retry-after-ms")), ("", ""));
     }
 
     /// Fails if one of the operator's secrets is anywhere in it.
     #[track_caller]
     pub fn tells_no_secret(&self) {
         for (name, secret) in SECRETS {
-            let told = self.text.contains(secret)
-                || self.headers.values().any(|value| value.contains(secret));
+            let told = self.text.contains(secret) || self.headers.values().any(|value| value.contains(secret));
             assert!(!told, "{name} is in the answer: {self:?}");
         }
     }
@@ -155,9 +115,7 @@ pub fn is_ulid(text: &str) -> bool {
 /// Nano-dollars of a decimal string, as money is written outside.
 #[track_caller]
 pub fn nano_usd(text: &Value) -> u64 {
-    let text = text
-        .as_str()
-        .unwrap_or_else(|| panic!("money is a string, not {text}"));
+    let text = text.as_str().unwrap_or_else(|| panic!("money is a string, not {text}"));
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
     assert!(part.len() <= 9 && !text.ends_with('.'), "{text}");
     let number = |digits: &str| digits.parse::<u64>().unwrap_or_else(|_| panic!("{text}"));

@@ -12,11 +12,7 @@ fn checksum(body: &str) -> String {
     for byte in body.bytes() {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 {
-                (crc >> 1) ^ 0xEDB8_8320
-            } else {
-                crc >> 1
-            };
+            crc = if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
         }
     }
     let mut rest = !crc;
@@ -38,15 +34,7 @@ fn well_formed(tenant: &str, secret: &str) -> String {
 async fn ask_as(tenant: &Tenant, headers: &[(&str, &str)], model: &str) -> Response {
     let mut all = vec![("content-type", "application/json")];
     all.extend_from_slice(headers);
-    tenant
-        .gateway
-        .fetch(
-            "POST",
-            "/v1/chat/completions",
-            &all,
-            Some(&ask(model).to_string()),
-        )
-        .await
+    tenant.gateway.fetch("POST", "/v1/chat/completions", &all, Some(&ask(model).to_string())).await
 }
 
 #[track_caller]
@@ -54,12 +42,7 @@ fn refused(answer: &Response, tenant: &Tenant) -> String {
     answer.refused(401, "authentication_error", "invalid_api_key");
     answer.names_no_time_to_wait();
     let all = format!("{:?}{}", answer.headers, answer.text);
-    for hidden in [
-        tenant.id.as_str(),
-        tenant.key.as_str(),
-        &tenant.key[tenant.key.len() - 49..],
-        tenant.key_id.as_str(),
-    ] {
+    for hidden in [tenant.id.as_str(), tenant.key.as_str(), &tenant.key[tenant.key.len() - 49..], tenant.key_id.as_str()] {
         assert!(!all.contains(hidden), "{hidden} is in {all}");
     }
     answer.text.clone()
@@ -68,21 +51,9 @@ fn refused(answer: &Response, tenant: &Tenant) -> String {
 #[wasm_bindgen_test]
 async fn a_key_is_taken_from_either_header() {
     let tenant = Gateway::shared().await.tenant("auth-both", json!({})).await;
-    let (bearer, lower) = (
-        format!("Bearer {}", tenant.key),
-        format!("bearer {}", tenant.key),
-    );
-    for header in [
-        ("authorization", bearer.as_str()),
-        ("authorization", &lower),
-        ("x-api-key", &tenant.key),
-    ] {
-        assert_eq!(
-            ask_as(&tenant, &[header], "sim-both-l0").await.status,
-            200,
-            "{}",
-            header.0
-        );
+    let (bearer, lower) = (format!("Bearer {}", tenant.key), format!("bearer {}", tenant.key));
+    for header in [("authorization", bearer.as_str()), ("authorization", &lower), ("x-api-key", &tenant.key)] {
+        assert_eq!(ask_as(&tenant, &[header], "sim-both-l0").await.status, 200, "{}", header.0);
     }
 }
 
@@ -100,52 +71,30 @@ async fn missing_malformed_and_unknown_keys_are_refused_alike() {
     let nobodys = well_formed("auth-nobody", &"k".repeat(43));
     // The tenant's own secret under another tenant's name.
     let other = well_formed("auth-other", &body[body.len() - 43..]);
-    let keys = [
-        "", " ", "tg_", "tg__", "sk-1234", cut, &longer, &typo, &upper, &unknown, &nobodys, &other,
-    ];
+    let keys = ["", " ", "tg_", "tg__", "sk-1234", cut, &longer, &typo, &upper, &unknown, &nobodys, &other];
     let mut texts = vec![refused(&ask_as(&tenant, &[], "sim-none-l0").await, &tenant)];
     for key in keys {
         let bearer = format!("Bearer {key}");
         for header in [("authorization", bearer.as_str()), ("x-api-key", key)] {
-            texts.push(refused(
-                &ask_as(&tenant, &[header], "sim-none-l0").await,
-                &tenant,
-            ));
+            texts.push(refused(&ask_as(&tenant, &[header], "sim-none-l0").await, &tenant));
         }
     }
     let basic = format!("Basic {key}");
-    texts.push(refused(
-        &ask_as(&tenant, &[("authorization", &basic)], "sim-none-l0").await,
-        &tenant,
-    ));
-    assert!(
-        texts.iter().all(|text| *text == texts[0]),
-        "the cases can be told apart: {texts:#?}"
-    );
+    texts.push(refused(&ask_as(&tenant, &[("authorization", &basic)], "sim-none-l0").await, &tenant));
+    assert!(texts.iter().all(|text| *text == texts[0]), "the cases can be told apart: {texts:#?}");
     assert!(journal("sim-none-l0").await.is_empty());
 }
 
 #[wasm_bindgen_test]
 async fn a_revoked_key_is_refused_at_once_and_only_that_one() {
-    let tenant = Gateway::shared()
-        .await
-        .tenant("auth-revoked", json!({}))
-        .await;
+    let tenant = Gateway::shared().await.tenant("auth-revoked", json!({})).await;
     let second = tenant.with_new_key(json!({ "name": "second" })).await;
     assert_eq!(second.chat(&ask("sim-revoked-l0")).await.status, 200);
-    tenant
-        .manage("DELETE", &format!("/keys/{}", second.key_id), None)
-        .await;
+    tenant.manage("DELETE", &format!("/keys/{}", second.key_id), None).await;
     refused(&second.chat(&ask("sim-revoked-l0")).await, &second);
     for path in ["/v1/models", "/v1/usage"] {
         let bearer = format!("Bearer {}", second.key);
-        refused(
-            &second
-                .gateway
-                .fetch("GET", path, &[("authorization", &bearer)], None)
-                .await,
-            &second,
-        );
+        refused(&second.gateway.fetch("GET", path, &[("authorization", &bearer)], None).await, &second);
     }
     assert_eq!(tenant.chat(&ask("sim-revoked-l0")).await.status, 200);
     assert_eq!(journal("sim-revoked-l0").await.len(), 2);
@@ -154,16 +103,10 @@ async fn a_revoked_key_is_refused_at_once_and_only_that_one() {
 #[wasm_bindgen_test]
 async fn a_key_works_for_the_models_it_was_made_for() {
     let models = json!({ "fast": { "target": "simulated/sim-allowed-l0" } });
-    let tenant = Gateway::shared()
-        .await
-        .tenant("auth-models", json!({ "models": models }))
-        .await;
+    let tenant = Gateway::shared().await.tenant("auth-models", json!({ "models": models })).await;
     let narrow = tenant.with_new_key(json!({ "models": ["fast"] })).await;
     let mut body = ask("sim-allowed-l0");
-    let error = narrow
-        .chat(&body)
-        .await
-        .refused(403, "permission_error", "model_not_allowed");
+    let error = narrow.chat(&body).await.refused(403, "permission_error", "model_not_allowed");
     assert_eq!(error["param"], "model");
     body["model"] = json!("fast");
     assert_eq!(narrow.chat(&body).await.status, 200);
@@ -171,19 +114,9 @@ async fn a_key_works_for_the_models_it_was_made_for() {
 
 #[wasm_bindgen_test]
 async fn who_may_not_ask_learns_nothing_of_what_is_wrong_with_the_request() {
-    let tenant = Gateway::shared()
-        .await
-        .tenant("auth-first", json!({}))
-        .await;
-    let unknown = Tenant {
-        key: well_formed("auth-first", &"z".repeat(43)),
-        ..tenant.clone()
-    };
-    let wrong = [
-        json!({}),
-        json!({ "model": "nothing", "messages": [] }),
-        ask("sim-unpriced-l0"),
-    ];
+    let tenant = Gateway::shared().await.tenant("auth-first", json!({})).await;
+    let unknown = Tenant { key: well_formed("auth-first", &"z".repeat(43)), ..tenant.clone() };
+    let wrong = [json!({}), json!({ "model": "nothing", "messages": [] }), ask("sim-unpriced-l0")];
     for body in wrong {
         refused(&unknown.chat(&body).await, &tenant);
     }

@@ -21,11 +21,7 @@ async fn a_run_shows_in_the_fleet_and_cleans_once() {
     let budgets = json!([{ "id": "all", "limit_usd": "10", "period": "total" }]);
     let busy = gateway.tenant("busy", json!({ "budgets": budgets })).await;
     gateway.tenant("idle", json!({})).await;
-    let cost = busy
-        .chat(&ask("sim-cron-l0"))
-        .await
-        .header("x-tollgate-cost-usd")
-        .to_owned();
+    let cost = busy.chat(&ask("sim-cron-l0")).await.header("x-tollgate-cost-usd").to_owned();
     busy.settled().await;
     assert_eq!(fleet(&gateway).await["last_cron"], Value::Null);
 
@@ -34,46 +30,24 @@ async fn a_run_shows_in_the_fleet_and_cleans_once() {
     let run = &first["last_cron"];
     let seconds = run["scheduled_at"].as_str().map(js_sys::Date::parse);
     assert_eq!(seconds, Some(minute), "{run}");
-    assert_eq!(
-        (&run["tenants"], &run["cleaned"], &run["failed"]),
-        (&json!(2), &json!(2), &json!(0))
-    );
-    let [of_busy, of_idle] = &first["data"].as_array().expect("tenants")[..] else {
-        panic!("two tenants: {first}")
-    };
-    assert_eq!(
-        (&of_busy["id"], &of_busy["requests"], &of_busy["denied"]),
-        (&json!("busy"), &json!(1), &json!(0))
-    );
+    assert_eq!((&run["tenants"], &run["cleaned"], &run["failed"]), (&json!(2), &json!(2), &json!(0)));
+    let [of_busy, of_idle] = &first["data"].as_array().expect("tenants")[..] else { panic!("two tenants: {first}") };
+    assert_eq!((&of_busy["id"], &of_busy["requests"], &of_busy["denied"]), (&json!("busy"), &json!(1), &json!(0)));
     assert_eq!(of_busy["cost_usd"], cost);
-    assert_eq!(
-        (&of_idle["id"], &of_idle["requests"], &of_idle["cost_usd"]),
-        (&json!("idle"), &json!(0), &json!("0"))
-    );
-    assert!(
-        of_busy["cleaned_at"].is_string() && of_busy["as_of"].is_string(),
-        "{of_busy}"
-    );
+    assert_eq!((&of_idle["id"], &of_idle["requests"], &of_idle["cost_usd"]), (&json!("idle"), &json!(0), &json!("0")));
+    assert!(of_busy["cleaned_at"].is_string() && of_busy["as_of"].is_string(), "{of_busy}");
 
     // The same minute again, and the next: nothing is due twice, nothing is counted twice.
     for at in [minute, minute + 60_000.0] {
         let again = fire(&gateway, at).await;
         let run = &again["last_cron"];
-        assert_eq!(
-            (&run["tenants"], &run["cleaned"], &run["failed"]),
-            (&json!(2), &json!(0), &json!(0))
-        );
+        assert_eq!((&run["tenants"], &run["cleaned"], &run["failed"]), (&json!(2), &json!(0), &json!(0)));
         for name in ["requests", "cost_usd", "cleaned_at"] {
             assert_eq!(again["data"][0][name], of_busy[name], "{name}");
         }
     }
     assert_eq!(busy.settled().await["spent_usd"], cost);
-    assert!(
-        gateway
-            .log()
-            .iter()
-            .any(|line| line.contains("\"event\":\"cron\""))
-    );
+    assert!(gateway.log().iter().any(|line| line.contains("\"event\":\"cron\"")));
     gateway.stop().await;
 }
 
@@ -85,10 +59,7 @@ async fn runs_at_the_same_time_do_no_more_than_one() {
     let now = now_ms();
     let outcomes = harness::all((0..4).map(|_| gateway.scheduled(now))).await;
     assert_eq!(outcomes, ["ok"; 4]);
-    let cleaned: u64 = cron_lines(&gateway)
-        .iter()
-        .map(|line| line["cleaned"].as_u64().expect("a count"))
-        .sum();
+    let cleaned: u64 = cron_lines(&gateway).iter().map(|line| line["cleaned"].as_u64().expect("a count")).sum();
     assert_eq!(cleaned, 1);
     assert_eq!(fleet(&gateway).await["data"][0]["requests"], 1);
     gateway.stop().await;
@@ -96,8 +67,6 @@ async fn runs_at_the_same_time_do_no_more_than_one() {
 
 fn cron_lines(gateway: &Gateway) -> Vec<Value> {
     let lines = gateway.log();
-    let parsed = lines
-        .iter()
-        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
     parsed.filter(|line| line["event"] == "cron").collect()
 }

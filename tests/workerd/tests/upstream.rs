@@ -6,10 +6,7 @@ use wasm_bindgen_test::wasm_bindgen_test;
 
 async fn tenant(id: &str) -> Tenant {
     let budgets = json!([{ "id": "all", "limit_usd": "10", "period": "total" }]);
-    Gateway::shared()
-        .await
-        .tenant(id, json!({ "budgets": budgets }))
-        .await
+    Gateway::shared().await.tenant(id, json!({ "budgets": budgets })).await
 }
 
 fn streamed(model: &str) -> Value {
@@ -30,13 +27,8 @@ async fn an_error_of_the_provider_is_a_502_that_tells_the_attempt() {
     let tenant = tenant("up-error").await;
     for body in [ask("sim-e500-told"), streamed("sim-e500-told")] {
         let answer = tenant.chat(&body).await;
-        let [attempt] = &nobody_answered(&answer)[..] else {
-            panic!("one attempt: {}", answer.text)
-        };
-        assert!(
-            attempt.contains("simulated") && attempt.contains("500"),
-            "{attempt}"
-        );
+        let [attempt] = &nobody_answered(&answer)[..] else { panic!("one attempt: {}", answer.text) };
+        assert!(attempt.contains("simulated") && attempt.contains("500"), "{attempt}");
         assert_eq!(answer.header("x-tollgate-attempts"), "1");
         answer.names_no_time_to_wait();
     }
@@ -66,39 +58,20 @@ async fn the_next_target_is_asked() {
         "lost": { "targets": ["simulated/sim-e500-one", "simulated/sim-e503-two"] },
         "wrong": { "targets": ["simulated/sim-e400-one", "simulated/sim-never-l0"] },
     });
-    let tenant = Gateway::shared()
-        .await
-        .tenant("up-next", json!({ "models": targets }))
-        .await;
+    let tenant = Gateway::shared().await.tenant("up-next", json!({ "models": targets })).await;
     let asked = async |model| {
         let mut body = ask("");
         body["model"] = json!(model);
         tenant.chat(&body).await
     };
     let answer = asked("safe").await;
-    assert_eq!(
-        (answer.status, answer.header("x-tollgate-attempts")),
-        (200, "2"),
-        "{}",
-        answer.text
-    );
+    assert_eq!((answer.status, answer.header("x-tollgate-attempts")), (200, "2"), "{}", answer.text);
     assert_eq!(answer.header("x-tollgate-model"), "sim-next-l0-n3");
     let answer = asked("lost").await;
-    assert_eq!(
-        (
-            nobody_answered(&answer).len(),
-            answer.header("x-tollgate-attempts")
-        ),
-        (2, "2")
-    );
+    assert_eq!((nobody_answered(&answer).len(), answer.header("x-tollgate-attempts")), (2, "2"));
     // What one provider refuses, the next would too: the caller has to change something.
     let answer = asked("wrong").await;
-    assert_eq!(
-        (answer.status, answer.header("x-tollgate-attempts")),
-        (400, "1"),
-        "{}",
-        answer.text
-    );
+    assert_eq!((answer.status, answer.header("x-tollgate-attempts")), (400, "1"), "{}", answer.text);
     assert!(journal("sim-never-l0").await.is_empty());
 }
 
@@ -106,15 +79,9 @@ async fn the_next_target_is_asked() {
 async fn a_provider_that_is_silent_is_a_504_in_the_time_asked_for() {
     let tenant = tenant("up-silent").await;
     for body in [ask("sim-hang"), streamed("sim-hang")] {
-        let answer = tenant
-            .chat_with(&[("x-tollgate-timeout-ms", "300")], &body)
-            .await;
+        let answer = tenant.chat_with(&[("x-tollgate-timeout-ms", "300")], &body).await;
         answer.refused(504, "timeout_error", "upstream_timeout");
-        assert!(
-            (290.0..20_000.0).contains(&answer.total_ms),
-            "{} ms",
-            answer.total_ms
-        );
+        assert!((290.0..20_000.0).contains(&answer.total_ms), "{} ms", answer.total_ms);
     }
     // The provider may have worked: the input is charged.
     assert_ne!(tenant.settled().await["spent_usd"], "0");
@@ -129,19 +96,12 @@ async fn a_stream_that_breaks_off_ends_with_an_error_and_without_done() {
         ("sim-stall-t1-i1", "timeout_error", "upstream_timeout"),
     ];
     for (model, kind, code) in cases {
-        let answer = tenant
-            .chat_with(&[("x-tollgate-timeout-ms", "700")], &streamed(model))
-            .await;
+        let answer = tenant.chat_with(&[("x-tollgate-timeout-ms", "700")], &streamed(model)).await;
         assert_eq!(answer.status, 200, "{model}: {}", answer.text);
         assert!(!answer.text.contains("[DONE]"), "{model}: {}", answer.text);
         let events = answer.events_so_far();
         let error = &events.last().expect("events")["error"];
-        assert_eq!(
-            (&error["type"], &error["code"]),
-            (&json!(kind), &json!(code)),
-            "{model}: {}",
-            answer.text
-        );
+        assert_eq!((&error["type"], &error["code"]), (&json!(kind), &json!(code)), "{model}: {}", answer.text);
         answer.tells_no_secret();
     }
     // What was sent until then is charged, and nothing stays held.
@@ -155,17 +115,11 @@ async fn the_operators_key_is_not_told_when_the_provider_repeats_it() {
     nobody_answered(&answer);
     answer.tells_no_secret();
     let log = tenant.gateway.log();
-    let line = log
-        .iter()
-        .find(|line| line.contains("sim-e401-repeats"))
-        .expect("a line in the log");
+    let line = log.iter().find(|line| line.contains("sim-e401-repeats")).expect("a line in the log");
     for (name, secret) in harness::SECRETS {
         assert!(!line.contains(secret), "{name} is in the log: {line}");
     }
-    assert!(
-        !log.iter().any(|line| line.contains(&tenant.key)),
-        "a gateway key is in the log"
-    );
+    assert!(!log.iter().any(|line| line.contains(&tenant.key)), "a gateway key is in the log");
 }
 
 #[wasm_bindgen_test]
@@ -176,10 +130,6 @@ async fn the_providers_own_complaint_about_a_request_is_handed_on() {
     let answer = tenant.chat(&body).await;
     assert_eq!(answer.status, 400, "{}", answer.text);
     let error = &answer.json()["error"];
-    assert_eq!(
-        (&error["param"], &error["code"]),
-        (&json!("temperature"), &json!("decimal_out_of_range")),
-        "{error}"
-    );
+    assert_eq!((&error["param"], &error["code"]), (&json!("temperature"), &json!("decimal_out_of_range")), "{error}");
     assert_eq!(tenant.settled().await["spent_usd"], "0");
 }

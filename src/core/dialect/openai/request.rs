@@ -122,7 +122,9 @@ impl ChatRequest {
         match only(&fields, "messages")? {
             None => return wrong("messages", "is missing"),
             Some(raw) if !raw.get().starts_with('[') => return wrong("messages", "must be an array"),
-            Some(raw) if raw.get().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => return wrong("messages", "must not be empty"),
+            Some(raw) if raw.get().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => {
+                return wrong("messages", "must not be empty");
+            }
             Some(_) => {}
         }
         let stream = match only(&fields, "stream")?.map(RawValue::get) {
@@ -234,9 +236,18 @@ mod tests {
             edited(r#" { "x" : [1e309, "\u0000"], "model":"a" ,"messages":[ {} ] } "#),
             r#" { "x" : [1e309, "\u0000"], "model":"real" ,"messages":[ {} ] } "#
         );
-        assert_eq!(edited(r#"{"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#);
-        assert_eq!(edited(r#"{"stream_options":{"z":1},"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true,"z":1},"model":"real","messages":[{}],"stream":true}"#);
-        assert_eq!(edited(r#"{"stream_options":null,"model":"a","messages":[{}],"stream":true}"#), r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#);
+        assert_eq!(
+            edited(r#"{"model":"a","messages":[{}],"stream":true}"#),
+            r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#
+        );
+        assert_eq!(
+            edited(r#"{"stream_options":{"z":1},"model":"a","messages":[{}],"stream":true}"#),
+            r#"{"stream_options":{"include_usage":true,"z":1},"model":"real","messages":[{}],"stream":true}"#
+        );
+        assert_eq!(
+            edited(r#"{"stream_options":null,"model":"a","messages":[{}],"stream":true}"#),
+            r#"{"stream_options":{"include_usage":true},"model":"real","messages":[{}],"stream":true}"#
+        );
         let asked = r#"{"model":"real","stream_options":{ "include_usage" :true},"messages":[{}],"stream":true}"#;
         assert_eq!(edited(asked), asked);
     }

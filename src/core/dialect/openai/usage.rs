@@ -70,8 +70,14 @@ mod tests {
     #[test]
     fn usage_that_cannot_be_true_is_no_usage() {
         for bad in [
-            "", "[]", "{}", r#"{"usage":null}"#, r#"{"usage":{}}"#, r#"{"usage":{"prompt_tokens":-1,"completion_tokens":2}}"#,
-            r#"{"usage":{"prompt_tokens":1.5,"completion_tokens":2}}"#, r#"{"usage":{"prompt_tokens":1e30,"completion_tokens":2}}"#,
+            "",
+            "[]",
+            "{}",
+            r#"{"usage":null}"#,
+            r#"{"usage":{}}"#,
+            r#"{"usage":{"prompt_tokens":-1,"completion_tokens":2}}"#,
+            r#"{"usage":{"prompt_tokens":1.5,"completion_tokens":2}}"#,
+            r#"{"usage":{"prompt_tokens":1e30,"completion_tokens":2}}"#,
             r#"{"usage":{"prompt_tokens":100000001,"completion_tokens":2}}"#,
         ] {
             assert_eq!(usage_of_answer(bad.as_bytes()), None, "{bad}");

@@ -5,7 +5,8 @@ use super::*;
 
 const LIMIT: &str = r#"{"limits":[{"id":"rpm","requests":50,"window_s":60}]}"#;
 const BUDGET: &str = r#"{"budgets":[{"id":"m","limit_usd":"0.000001","period":"total"}]}"#;
-const LENIENT: &str = r#"{"budgets":[{"id":"m","limit_usd":"0.000001","period":"total"}],"permit":{"lifetime_s":60,"expiry_charge":"nothing"}}"#;
+const LENIENT: &str =
+    r#"{"budgets":[{"id":"m","limit_usd":"0.000001","period":"total"}],"permit":{"lifetime_s":60,"expiry_charge":"nothing"}}"#;
 
 #[test]
 fn a_crash_in_the_middle_admits_no_one_more() {

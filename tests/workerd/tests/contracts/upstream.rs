@@ -29,19 +29,12 @@ async fn each_status_has_its_meaning() {
         (504, 502),
         (529, 502),
     ];
-    let bodies: Vec<_> = table
-        .iter()
-        .map(|(status, _)| ask(&format!("sim-e{status}-l0")))
-        .collect();
+    let bodies: Vec<_> = table.iter().map(|(status, _)| ask(&format!("sim-e{status}-l0"))).collect();
     let answers = harness::all(bodies.iter().map(|body| tenant.chat(body))).await;
     for ((status, told), answer) in table.into_iter().zip(answers) {
         assert_eq!(answer.status, told, "{status}: {}", answer.text);
         assert_eq!(answer.header("content-type"), "application/json");
-        assert!(
-            answer.json()["error"]["message"].is_string(),
-            "{status}: {}",
-            answer.text
-        );
+        assert!(answer.json()["error"]["message"].is_string(), "{status}: {}", answer.text);
         answer.tells_no_secret();
     }
 }
@@ -60,27 +53,18 @@ async fn a_connection_that_breaks_is_no_answer() {
     let tenant = tenant("port-broken").await;
     // At once, and in the middle of a whole answer.
     for model in ["sim-reset-l0", "sim-x3-l0"] {
-        tenant
-            .chat(&ask(model))
-            .await
-            .refused(502, "api_error", "upstream_error");
+        tenant.chat(&ask(model)).await.refused(502, "api_error", "upstream_error");
     }
     let mut streamed = ask("sim-reset-t1");
     streamed["stream"] = json!(true);
-    tenant
-        .chat(&streamed)
-        .await
-        .refused(502, "api_error", "upstream_error");
+    tenant.chat(&streamed).await.refused(502, "api_error", "upstream_error");
 }
 
 #[wasm_bindgen_test]
 async fn an_answer_beyond_the_cap_is_none() {
     let tenant = tenant("port-cap").await;
     // 50 KB on the wire, 50 MB when unpacked.
-    tenant
-        .chat(&ask("sim-bomb-l0"))
-        .await
-        .refused(502, "api_error", "upstream_error");
+    tenant.chat(&ask("sim-bomb-l0")).await.refused(502, "api_error", "upstream_error");
     assert_eq!(tenant.chat(&ask("sim-after-l0")).await.status, 200);
 }
 
@@ -94,12 +78,7 @@ async fn nobody_is_called_but_who_is_listed() {
     let vars = harness::Vars::default().set("TOLLGATE_PROVIDERS", &simulated.to_string());
     let gateway = Gateway::start(vars.set("TOLLGATE_PLAIN_HTTP_HOSTS", "127.0.0.1:90")).await;
     let price = json!({ "input_usd_per_mtok": "1", "output_usd_per_mtok": "1" });
-    let tenant = gateway
-        .tenant(
-            "egress",
-            json!({ "prices": { "plain/*": price, "keyless/*": price } }),
-        )
-        .await;
+    let tenant = gateway.tenant("egress", json!({ "prices": { "plain/*": price, "keyless/*": price } })).await;
     for provider in ["plain", "keyless"] {
         let mut body = ask("");
         body["model"] = json!(format!("{provider}/some-model"));
