@@ -111,7 +111,7 @@ describe("no usable answer", { concurrency: true }, () => {
 
   test("half of a whole answer", () => ill(ask("sim-half"), { outcome: "error", charged: true }, told(UNUSABLE)));
 
-  test("a whole answer that is cut", () => ill(ask("sim-x3"), { outcome: "error", charged: null }, told("connection failed")));
+  test("a whole answer that is cut", () => ill(ask("sim-x3"), { outcome: "cut", charged: true }, told("the answer broke off")));
 
   test("broken JSON", () => ill(ask("sim-badjson"), { outcome: "error", charged: true }, told(UNUSABLE)));
 

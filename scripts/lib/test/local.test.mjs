@@ -46,7 +46,11 @@ async function until(ask) {
 
 test("the worker has its wasm and its variables", async () => {
   assert.deepEqual(await get("/healthz"), { wasm: true });
-  assert.deepEqual(await get("/variables"), { PLAIN: "value", AWKWARD: options.env.AWKWARD });
+  assert.deepEqual(await get("/variables"), {
+    PLAIN: "value",
+    AWKWARD: options.env.AWKWARD,
+    TOLLGATE_HEARTBEAT_MS: "500", // what every local gateway gets unless told otherwise
+  });
 });
 
 test("output comes line by line", async () => {
