@@ -201,6 +201,19 @@ impl World {
         self.workers[w] = Worker::new(1_000 + self.names as usize);
     }
 
+    /// All requests are over at once, and their reports arrive.
+    pub fn report_all(&mut self) -> Result<(), Broken> {
+        for worker in &mut self.workers {
+            worker.running.iter_mut().for_each(|sent| sent.ends = self.passed);
+        }
+        self.finish();
+        for w in 0..self.workers.len() {
+            let reports = std::mem::take(&mut self.workers[w].waiting);
+            self.turn(Input::Message(Command::Report { reports }))?;
+        }
+        Ok(())
+    }
+
     /// Nobody asks any more. Reports arrive or are lost with their worker.
     pub fn last_reports(&mut self) -> Result<(), Broken> {
         let arrive = self.chance.one_in(2);

@@ -127,6 +127,9 @@ impl World {
             return Err("the same turn has two outcomes".to_owned());
         }
         self.turns += 1;
+        if matches!(outcome.answer, Answer::Reply(Reply::Denied { .. })) {
+            self.oracle.denials += 1;
+        }
         self.commit(&outcome)?;
         let reply = match outcome.answer {
             Answer::Reply(reply) => reply,
@@ -203,31 +206,26 @@ impl World {
         told
     }
 
-    /// Everybody is silent: the object dies once more, and only alarms wake it.
+    /// Everybody is silent. In the end nothing is held, and nothing is lost by dying.
     pub fn calm_down(&mut self) -> Result<(), Broken> {
         self.dangerous = false;
         if self.chance.one_in(2) {
+            self.rest(false)?;
+        } else {
             self.request()?;
-            self.turn(Input::Message(Command::Usage { from: Timestamp(0), to: Timestamp(0) }))?;
-        }
-        // Half of the objects die gently: not before they had their time to tidy up.
-        let gently = self.chance.one_in(2);
-        if !gently {
             self.kill();
-        }
-        for _ in 0..1_000 {
-            let Some(alarm) = self.store.alarm else { break };
-            if !gently && self.chance.one_in(3) {
-                self.kill();
+            if self.chance.one_in(2) {
+                self.watch()?;
             }
-            self.passed += (alarm.0 - self.now().0).max(0) + self.chance.between(0, 500);
-            self.ring()?;
+            self.rest(true)?;
         }
-        if self.store.alarm.is_some() {
-            return Err("the alarms never end".to_owned());
+        if self.chance.one_in(2) {
+            // One more request, and a look at the usage before the object could tidy up.
+            self.request()?;
+            self.report_all()?;
+            self.turn(Input::Message(Command::Usage { from: Timestamp(0), to: Timestamp(0) }))?;
+            self.rest(false)?;
         }
-        self.inspect()?;
-        // Whoever dies now leaves nothing: the next life knows of no orphans.
         self.kill();
         let shown = self.turn(Input::Message(Command::Live { key_hash: None }))?;
         let object = self.object.as_ref().ok_or("gone")?;
@@ -235,6 +233,39 @@ impl World {
         self.oracle.books(&snapshot)?;
         self.oracle.quiet(&snapshot, &shown.unwrap_or(Reply::Done))?;
         self.oracle.counters(&self.store.counted)
+    }
+
+    /// Only alarms wake the object, until there are none. With `kills`, it dies now and then before it
+    /// has tidied up.
+    fn rest(&mut self, kills: bool) -> Result<(), Broken> {
+        for _ in 0..1_000 {
+            let Some(alarm) = self.store.alarm else { return self.inspect() };
+            if kills && self.chance.one_in(3) {
+                self.kill();
+            }
+            self.passed += (alarm.0 - self.now().0).max(0) + self.chance.between(0, 500);
+            self.ring()?;
+        }
+        Err("the alarms never end".to_owned())
+    }
+
+    /// Somebody looks again and again at an object that is evicted each time. Nothing may stay held for
+    /// longer than a permit lives.
+    fn watch(&mut self) -> Result<(), Broken> {
+        // Where the clock was set back, time stands still until it is where it was.
+        self.passed += (self.store.seen.0 - self.now().0).max(0);
+        for _ in 0..40 {
+            self.passed += self.chance.between(4_000, 9_000);
+            if self.store.alarm.is_some_and(|at| at <= self.now()) {
+                self.ring()?;
+            }
+            self.turn(Input::Message(Command::Live { key_hash: None }))?;
+            self.kill();
+        }
+        match self.turn(Input::Message(Command::Live { key_hash: None }))? {
+            Some(Reply::Live(live)) if live.orphans > 0 => Err(format!("{} orphans do not expire", live.orphans)),
+            _ => Ok(()),
+        }
     }
 
     /// The alarm rings. It rings again if the turn came to nothing.

@@ -26,6 +26,7 @@ pub enum Fact {
     /// So much may be handed out from now on.
     Credit {
         /// When.
+        #[serde(default)]
         at: Timestamp,
         /// Permits up to this running number.
         granted: u64,
@@ -150,6 +151,7 @@ pub struct Snapshot {
     /// The last journal row that is contained.
     pub journal: u64,
     /// When it was taken.
+    #[serde(default)]
     pub at: Timestamp,
     /// The life that wrote it.
     pub epoch: u64,

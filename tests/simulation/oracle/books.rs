@@ -1,6 +1,6 @@
 //! Compares the object's own books with what is so.
 
-use super::{Broken, Oracle, subject};
+use super::{Broken, Oracle, span, subject};
 use std::collections::{BTreeMap, BTreeSet};
 use tollgate_core::budget::{Account, AccountKey};
 use tollgate_core::protocol::{Live, Reply};
@@ -101,7 +101,7 @@ impl Oracle {
             let rule = self.config.iter().flat_map(|c| &c.config.limits).find(|l| l.id == shown.id);
             let rule = rule.ok_or("a limit is shown that is not there")?;
             let key = if shown.subject == subject(rule.scope, &shown.subject) { &shown.subject } else { "" };
-            let within = self.windows.within(self.time.now(), rule, key, rule.window());
+            let within = self.windows.within(self.time.now(), rule, key, span(rule));
             if rule.requests.saturating_sub(within) < shown.remaining {
                 return Err(format!("{within} were admitted, but shown is {shown:?}"));
             }

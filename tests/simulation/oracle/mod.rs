@@ -16,7 +16,7 @@ use tollgate_core::ids::PermitId;
 use tollgate_core::protocol::{Admit, Attempt, Counts, Denial, Hold, Permit, Report};
 use tollgate_core::tenant::{Charge, Fact, Key, StoredConfig, Write};
 use tollgate_core::units::{NanoUsd, Timestamp};
-use windows::{Windows, subject};
+use windows::{Windows, span, subject};
 
 /// What was broken.
 pub type Broken = String;
@@ -185,7 +185,7 @@ impl Oracle {
         let stored = self.config.clone().ok_or("a permit without a tenant")?;
         let config = &stored.config;
         let key = self.keys.get(&admit.key_hash).ok_or("a permit for an unknown key")?;
-        if !key.works(permit.at) || !key.may_use(&admit.model) || key.id != permit.key {
+        if !works(key, permit.at) || !may_use(key, &admit.model) || key.id != permit.key {
             return Err(format!("a permit for the key {} in state {:?}", key.id, key.view));
         }
         if stored.version != admit.config {
@@ -229,7 +229,7 @@ impl Oracle {
             key: permit.key.clone(),
             at: permit.at,
             when: now,
-            lifetime: config.permit.lifetime(),
+            lifetime: i64::from(config.permit.lifetime_s) * 1_000,
             holds: permit.holds.clone(),
             sent: None,
             end: End::Open,
@@ -243,18 +243,17 @@ impl Oracle {
     /// # Errors
     /// When its reason does not hold.
     pub fn denied(&mut self, admit: &Admit, why: &Denial) -> Result<(), Broken> {
-        self.denials += 1;
         let stored = self.config.clone().ok_or("a denial without a tenant")?;
         let key = self.keys.get(&admit.key_hash);
-        let working = key.filter(|k| k.works(self.time.clock));
+        let working = key.filter(|k| works(k, self.time.clock));
         match why {
             Denial::Key if working.is_none() => Ok(()),
-            Denial::Model if working.is_some_and(|k| !k.may_use(&admit.model)) => Ok(()),
+            Denial::Model if working.is_some_and(|k| !may_use(k, &admit.model)) => Ok(()),
             Denial::Limit { limit, retry_after, .. } => {
                 self.tally.denied_by_limit += 1;
                 let limit = stored.config.limits.iter().find(|l| l.id == *limit).ok_or("denied by no limit")?;
                 // 65 slots reach back a little further than the window.
-                let reach = 65 * ((limit.window() + 63) / 64);
+                let reach = 65 * ((span(limit) + 63) / 64);
                 let key = key.map_or("", |k| k.id.as_str());
                 let within = self.windows.within(self.time.now(), limit, key, reach);
                 if *retry_after < 1 || (self.calm && within < limit.requests) {
@@ -325,6 +324,15 @@ impl Oracle {
         }
         Ok(())
     }
+}
+
+fn works(key: &Key, now: Timestamp) -> bool {
+    let ended = key.view.revoked_at.is_some() || key.view.expires_at.is_some_and(|at| at <= now);
+    !ended
+}
+
+fn may_use(key: &Key, model: &str) -> bool {
+    key.view.models.is_empty() || key.view.models.contains(&model.to_owned())
 }
 
 fn nano(n: i64) -> NanoUsd {

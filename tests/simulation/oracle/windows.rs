@@ -18,7 +18,7 @@ impl Windows {
             for (_, times) in self.admitted.iter_mut().filter(|((id, _), _)| *id == limit.id) {
                 match old {
                     None => times.clear(),
-                    Some(old) if old.window_s != limit.window_s => times.retain(|t| *t > now - old.window()),
+                    Some(old) if old.window_s != limit.window_s => times.retain(|t| *t > now - span(old)),
                     Some(_) => {}
                 }
             }
@@ -33,7 +33,7 @@ impl Windows {
         for limit in limits {
             let times = self.admitted.entry((limit.id.clone(), subject(limit.scope, key))).or_default();
             times.push(now);
-            let within = times.iter().filter(|t| **t > now - limit.window()).count() as u64;
+            let within = times.iter().filter(|t| **t > now - span(limit)).count() as u64;
             if within > limit.requests {
                 return Err(format!("{within} admissions in {} s, limit `{}` allows {}", limit.window_s, limit.id, limit.requests));
             }
@@ -53,4 +53,9 @@ impl Windows {
 
 pub fn subject(scope: Scope, key: &str) -> String {
     if scope == Scope::Key { key.to_owned() } else { String::new() }
+}
+
+/// Length of a limit's window in milliseconds.
+pub fn span(limit: &Limit) -> i64 {
+    i64::from(limit.window_s) * 1_000
 }
