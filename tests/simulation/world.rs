@@ -77,6 +77,11 @@ impl World {
         Timestamp((self.passed + self.skew).max(self.floor))
     }
 
+    /// Time passes until the object's machine shows this time.
+    fn wait_until(&mut self, at: i64) {
+        self.passed += (at - self.passed - self.skew).max(0);
+    }
+
     /// The object dies. What it did not write is gone.
     pub fn kill(&mut self) {
         if self.object.take().is_some() {
@@ -243,7 +248,8 @@ impl World {
             if kills && self.chance.one_in(3) {
                 self.kill();
             }
-            self.passed += (alarm.0 - self.now().0).max(0) + self.chance.between(0, 500);
+            let late = self.chance.between(0, 500);
+            self.wait_until(alarm.0 + late);
             self.ring()?;
         }
         Err("the alarms never end".to_owned())
@@ -253,7 +259,7 @@ impl World {
     /// longer than a permit lives.
     fn watch(&mut self) -> Result<(), Broken> {
         // Where the clock was set back, time stands still until it is where it was.
-        self.passed += (self.store.seen.0 - self.now().0).max(0);
+        self.wait_until(self.store.seen.0.max(self.floor));
         for _ in 0..40 {
             self.passed += self.chance.between(4_000, 9_000);
             if self.store.alarm.is_some_and(|at| at <= self.now()) {
