@@ -278,7 +278,7 @@ test("cron: each tenant is visited, cleaned once, and told of in the fleet", asy
     assert.equal(data.find(({ id }) => id === "ticked").cleaned_at, row.cleaned_at);
   }
   assert.equal((await tenant.budget()).spent_usd, spent);
-  assert.ok(site.log.some((line) => line.includes('"event":"cron"')));
+  await until("the log tells of the runs", async () => site.log.filter((line) => line.includes('"event":"cron"')).length === 3);
 });
 
 test("no key, and no secret, is anywhere on disk; what stands there are hashes", async () => {

@@ -87,6 +87,8 @@ impl World {
         if self.object.take().is_some() {
             self.kills += 1;
             self.store.killed();
+            // From now on the object may be more careful than it must be.
+            self.oracle.calm = false;
             // Now nothing remembers a deleted tenant: only the clock tells its permits from new ones.
             self.floor = self.floor.max(self.deleted_at + 1_000);
         }

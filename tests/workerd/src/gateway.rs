@@ -157,8 +157,17 @@ impl Gateway {
         outside::text(self.0.scheduled(at_ms)).await
     }
 
-    /// What it has written to its log.
+    /// What it has written to its log until now. A line takes a moment to get here: see [`Gateway::logged`].
     pub fn log(&self) -> Vec<String> {
         serde_json::from_str(&self.0.log()).expect("a list of lines")
+    }
+
+    /// Waits until so many lines of the log contain the text, and returns all that do.
+    pub async fn logged(&self, text: &str, count: usize) -> Vec<String> {
+        outside::until(&format!("{count} lines with {text}"), async || {
+            let lines: Vec<String> = self.log().into_iter().filter(|line| line.contains(text)).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+        .await
     }
 }

@@ -4,6 +4,9 @@ use harness::{Gateway, Vars, ask, now_ms};
 use serde_json::{Value, json};
 use wasm_bindgen_test::wasm_bindgen_test;
 
+/// What a line of the log has that tells of a run.
+const CRON_LINE: &str = "\"event\":\"cron\"";
+
 async fn fleet(gateway: &Gateway) -> Value {
     gateway.manage("GET", "/fleet", None).await
 }
@@ -47,26 +50,23 @@ async fn a_run_shows_in_the_fleet_and_cleans_once() {
         }
     }
     assert_eq!(busy.settled().await["spent_usd"], cost);
-    assert!(gateway.log().iter().any(|line| line.contains("\"event\":\"cron\"")));
+    assert_eq!(gateway.logged(CRON_LINE, 3).await.len(), 3);
     gateway.stop().await;
 }
 
 #[wasm_bindgen_test]
 async fn runs_at_the_same_time_do_no_more_than_one() {
     let gateway = Gateway::start(Vars::default()).await;
-    let tenant = gateway.tenant("twice", json!({})).await;
+    let budgets = json!([{ "id": "all", "limit_usd": "10", "period": "total" }]);
+    let tenant = gateway.tenant("twice", json!({ "budgets": budgets })).await;
     tenant.chat(&ask("sim-twice-l0")).await;
+    tenant.settled().await;
     let now = now_ms();
     let outcomes = harness::all((0..4).map(|_| gateway.scheduled(now))).await;
     assert_eq!(outcomes, ["ok"; 4]);
-    let cleaned: u64 = cron_lines(&gateway).iter().map(|line| line["cleaned"].as_u64().expect("a count")).sum();
-    assert_eq!(cleaned, 1);
+    let lines = gateway.logged(CRON_LINE, 4).await;
+    let cleaned = lines.iter().map(|line| serde_json::from_str::<Value>(line).expect("JSON")["cleaned"].as_u64().expect("a count"));
+    assert_eq!(cleaned.sum::<u64>(), 1, "{lines:#?}");
     assert_eq!(fleet(&gateway).await["data"][0]["requests"], 1);
     gateway.stop().await;
-}
-
-fn cron_lines(gateway: &Gateway) -> Vec<Value> {
-    let lines = gateway.log();
-    let parsed = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    parsed.filter(|line| line["event"] == "cron").collect()
 }

@@ -39,7 +39,7 @@ async fn each_request_is_one_line_of_the_log_and_no_secret() {
     let tenant = Gateway::shared().await.tenant("port-log", json!({})).await;
     let answer = tenant.chat(&ask("sim-log-l0")).await;
     let id = answer.header("x-request-id");
-    let lines: Vec<String> = tenant.gateway.log().into_iter().filter(|line| line.contains(id)).collect();
+    let lines = tenant.gateway.logged(id, 1).await;
     let [line] = &lines[..] else { panic!("one line: {lines:#?}") };
     let line: Value = serde_json::from_str(line).expect("JSON");
     assert_eq!((&line["event"], &line["status"], &line["tenant"]), (&json!("request"), &json!(200), &json!("port-log")));
