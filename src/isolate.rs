@@ -153,6 +153,18 @@ impl Isolate {
 
     /// Queues a report. Whether the caller must send the queue: nobody else is about to.
     pub fn enqueue(&self, tenant: &TenantId, report: Report, now: Timestamp, sends_by: Timestamp) -> bool {
+        self.leave(tenant, report);
+        let mut waiting = self.waiting.borrow_mut();
+        let queue = waiting.entry(tenant.clone()).or_default();
+        let nobody = queue.sender_until.is_none_or(|until| until < now);
+        if nobody {
+            queue.sender_until = Some(sends_by);
+        }
+        nobody
+    }
+
+    /// Queues a report that whoever sends next takes along.
+    pub fn leave(&self, tenant: &TenantId, report: Report) {
         let mut waiting = self.waiting.borrow_mut();
         let queue = waiting.entry(tenant.clone()).or_default();
         if queue.reports.len() >= MAX_WAITING {
@@ -160,11 +172,6 @@ impl Isolate {
             queue.dropped = queue.dropped.saturating_add(1);
         }
         queue.reports.push(report);
-        let nobody = queue.sender_until.is_none_or(|until| until < now);
-        if nobody {
-            queue.sender_until = Some(sends_by);
-        }
-        nobody
     }
 
     /// Takes up to `most` reports to be sent, oldest first.

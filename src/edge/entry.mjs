@@ -5,6 +5,7 @@
 // nothing: what to send where, and what to answer, comes from Rust.
 import { DurableObject } from "cloudflare:workers";
 import "./microtask.mjs"; // before the glue, which looks at it when it is loaded
+import { Lane } from "./lane.mjs";
 import * as glue from "tollgate-glue";
 
 const NAMES = glue.header_names().split(",");
@@ -16,6 +17,21 @@ function configure(env) {
   for (const [name, value] of Object.entries(env)) if (typeof value === "string") text[name] = value;
   glue.configure(JSON.stringify(text));
   configured = true;
+}
+
+/** The lanes to tenants' objects that are in use. */
+const lanes = new Map();
+
+/** Most lanes that are remembered. */
+const MOST_LANES = 1000;
+
+function laneTo(tenant) {
+  let lane = lanes.get(tenant);
+  if (!lane) {
+    if (lanes.size >= MOST_LANES) for (const [name, idle] of lanes) if (idle.idle) lanes.delete(name);
+    lanes.set(tenant, (lane = new Lane((reply) => glue.unclaimed(tenant, reply))));
+  }
+  return lane;
 }
 
 /** "name\nvalue\nname\nvalue" as an object. */
@@ -62,8 +78,12 @@ async function readAll(body, declared, cap, drop = 0) {
 /** A comment of the event-stream format: clients skip it. */
 const HEARTBEAT = new TextEncoder().encode(": \n\n");
 
-/** An answer that takes longer than this is worth listening for the client's departure. */
+/** What takes longer than this is worth listening for the client's departure. */
 const WATCH_AFTER_MS = 200;
+
+/** Random bytes that are fetched at once: a call for each request would cost more than the bytes. */
+const POOL = 4096;
+let pool = new Uint8Array(0);
 
 /** Most bytes of one stream: far more than any model writes, far less than an unpacked bomb. */
 const MOST_STREAMED = 64 * 1024 * 1024;
@@ -78,6 +98,10 @@ class Exchange {
     this.ctx = ctx;
     this.abort = null; // of the upstream request under way
     this.gone = false;
+    this.timer = 0; // the only one of this request: see `limit`
+    this.rings = 0; // when that timer rings
+    this.until = 0; // when what it waits for must have come
+    this.expired = null; // what happens if it has not
   }
 
   now() {
@@ -85,7 +109,10 @@ class Exchange {
   }
 
   random(n) {
-    return crypto.getRandomValues(new Uint8Array(n));
+    if (pool.length < n) pool = crypto.getRandomValues(new Uint8Array(POOL));
+    const bytes = pool.subarray(0, n);
+    pool = pool.subarray(n);
+    return bytes;
   }
 
   log(line) {
@@ -114,8 +141,8 @@ class Exchange {
   /** One turn of a tenant's object (or of the directory). */
   async turn(tenant, message) {
     try {
-      const stub = tenant === "" ? this.env.DIRECTORY.getByName("directory") : this.env.TENANTS.getByName(tenant);
-      return await stub.turn(message);
+      if (tenant === "") return await this.env.DIRECTORY.getByName("directory").turn(message);
+      return await laneTo(tenant).ask(message, (messages) => this.env.TENANTS.getByName(tenant).turn(messages));
     } catch (e) {
       console.error(JSON.stringify({ level: "error", event: "object_failed", message: String(e?.message ?? e), retryable: e?.retryable === true, overloaded: e?.overloaded === true }));
       return e?.overloaded === true ? 1 : e?.retryable === true ? 2 : 0;
@@ -124,7 +151,7 @@ class Exchange {
 
   /** From here on, when the client goes away, the upstream request ends, whichever is under way. */
   watch() {
-    if (this.watching) return;
+    if (this.watching || this.request === null) return;
     this.watching = true;
     const { signal } = this.request;
     const left = () => {
@@ -151,24 +178,15 @@ class Exchange {
     const started = Date.now();
     let late = false;
     let headersIn = false;
-    // One timer for everything that takes time: first it looks after the client (a listener for each of
-    // many quick answers costs a tenth of the whole request), then it waits for the limits.
-    let timer;
-    const look = () => {
-      const passed = Date.now() - started;
-      const limit = headersIn ? totalMs : Math.min(firstByteMs, totalMs);
-      if (passed >= limit) {
-        late = true;
-        abort.abort();
-        return;
-      }
-      this.watch();
-      timer = setTimeout(look, limit - passed);
+    const expired = () => {
+      late = true;
+      abort.abort();
     };
-    timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
+    this.limit(Math.min(firstByteMs, totalMs), expired);
     try {
       const response = await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
+      this.limit(totalMs - (Date.now() - started), expired);
       const h = response.headers;
       const type = h.get("content-type") ?? "";
       if (response.ok && type.startsWith("text/event-stream")) {
@@ -188,8 +206,45 @@ class Exchange {
       this.answer = null;
       return this.fail(this.gone ? FLAGS.gone : late ? FLAGS.timeout : headersIn ? FLAGS.cut : FLAGS.broken, String(e?.message ?? e));
     } finally {
-      clearTimeout(timer);
+      this.expired = null;
+      this.unset();
     }
+  }
+
+  /**
+   * What is awaited now must come within so many milliseconds. One timer serves from one limit to the
+   * next. It first looks after the client: a listener for each of many quick answers would cost a tenth
+   * of the whole request.
+   */
+  limit(ms, expired) {
+    this.until = Date.now() + ms;
+    this.expired = expired;
+    if (this.timer !== 0 && this.rings > this.until) this.unset();
+    if (this.timer === 0) this.set(Math.min(WATCH_AFTER_MS, Math.max(0, ms)));
+  }
+
+  set(ms) {
+    this.rings = Date.now() + ms;
+    this.timer = setTimeout(() => this.look(), ms);
+  }
+
+  unset() {
+    clearTimeout(this.timer);
+    this.timer = 0;
+  }
+
+  look() {
+    this.timer = 0;
+    if (this.expired === null) return;
+    const left = this.until - Date.now();
+    if (left > 0) {
+      this.watch();
+      this.set(left);
+      return;
+    }
+    const { expired } = this;
+    this.expired = null;
+    expired();
   }
 
   fail(flag, why) {
@@ -368,8 +423,11 @@ function shell(Machine) {
       }
     }
 
-    turn(message) {
-      return this.#call("turn", message, Date.now());
+    /** One turn for each message, and one reply; messages and replies are lines. */
+    turn(messages) {
+      const now = Date.now();
+      if (!messages.includes("\n")) return this.#call("turn", messages, now);
+      return messages.split("\n").map((message) => this.#call("turn", message, now)).join("\n");
     }
 
     alarm() {

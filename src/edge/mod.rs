@@ -52,6 +52,13 @@ pub async fn serve(head: String, exchange: Exchange) -> JsValue {
     world.respond(response.status, &headers, bytes.as_deref(), own)
 }
 
+/// A reply of a tenant's object that nobody waits for any more. A permit in it is released with the
+/// next reports.
+#[wasm_bindgen]
+pub fn unclaimed(tenant: &str, reply: &str) {
+    crate::serve::settle::unclaimed(&isolate(), tenant, reply);
+}
+
 /// A cron event.
 #[wasm_bindgen]
 pub async fn scheduled(scheduled_at: f64, exchange: Exchange) {

@@ -5,7 +5,7 @@ use crate::isolate::Isolate;
 use crate::ports::World;
 use std::rc::Rc;
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Attempt, Command, MAX_REPORTS, Permit, Report};
+use tollgate_core::protocol::{Attempt, Command, MAX_REPORTS, Permit, Reply, Report};
 use tollgate_core::units::Millis;
 
 /// A sender that has not come back after this long is taken for dead.
@@ -33,8 +33,7 @@ impl Held {
     /// Tells how the attempts ended.
     pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
         let within = self.permit.report_within;
-        let report =
-            Report { permit: self.permit.id, key: self.permit.key, admitted_at: self.permit.at, holds: self.permit.holds, attempts };
+        let report = report(self.permit, attempts);
         let now = world.now();
         let sends_by = now.plus(within).plus(SENDER_LIFE);
         if isolate.enqueue(&self.tenant, report, now, sends_by) {
@@ -46,6 +45,17 @@ impl Held {
     /// Nothing was sent.
     pub fn release<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>) {
         self.settle(world, isolate, Vec::new());
+    }
+}
+
+fn report(permit: Permit, attempts: Vec<Attempt>) -> Report {
+    Report { permit: permit.id, key: permit.key, admitted_at: permit.at, holds: permit.holds, attempts }
+}
+
+/// A reply of a tenant's object that came after its request gave up: a permit in it is released.
+pub fn unclaimed(isolate: &Isolate, tenant: &str, reply: &str) {
+    if let (Some(tenant), Ok(Reply::Permit(permit))) = (TenantId::parse(tenant), serde_json::from_str(reply)) {
+        isolate.leave(&tenant, report(permit, Vec::new()));
     }
 }
 
