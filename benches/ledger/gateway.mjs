@@ -9,6 +9,7 @@ import { tenantsOnDisk } from "../../tests/gateway/rows.mjs";
 import { ask, openSite } from "../../tests/gateway/site.mjs";
 import { counted, spiedBundle } from "../../tests/gateway/spy.mjs";
 import { makeStore, root } from "../gateway/paths.mjs";
+import { atEnd } from "../gateway/processes.mjs";
 
 /** Loads, from as fast as it goes to a request now and then. `rate` is in requests per second. */
 const LOADS = [
@@ -93,28 +94,22 @@ async function agree(site, journal, requests) {
   if (settled !== requests) throw new Error(`${requests} requests, but ${settled} settlements in the file`);
 }
 
-/** Runs all loads, one after the other, against one tenant. */
+/** Runs all loads, one after the other, against one tenant. What it leaves is cleared by `stopAll`. */
 export async function measureGateway({ quick, say }) {
   const store = makeStore();
+  atEnd(store.remove);
   const bundleDir = await mkdtemp(join(tmpdir(), "tollgate-spied-"));
-  try {
-    await spiedBundle(join(root, "build"), bundleDir);
-    const site = await openSite({ env: { TOLLGATE_LOG: "errors" }, gateway: { bundleDir }, stateDir: store.path });
-    try {
-      const tenant = await site.tenant("bench", CONFIG);
-      const loads = [];
-      for (const load of LOADS) {
-        say(load.name);
-        loads.push(await underLoad(site, tenant, load, quick ? SECONDS / 10 : SECONDS));
-      }
-      const { turns, rows } = await counted(site.url);
-      await agree(site, rows.journal, turns.admit);
-      return { storage: store.memory ? "memory" : "disk", loads };
-    } finally {
-      await site.close();
-    }
-  } finally {
-    await rm(bundleDir, { recursive: true, force: true });
-    await store.remove();
+  atEnd(() => rm(bundleDir, { recursive: true, force: true }));
+  await spiedBundle(join(root, "build"), bundleDir);
+  const site = await openSite({ env: { TOLLGATE_LOG: "errors" }, gateway: { bundleDir }, stateDir: store.path });
+  atEnd(() => site.close());
+  const tenant = await site.tenant("bench", CONFIG);
+  const loads = [];
+  for (const load of LOADS) {
+    say(load.name);
+    loads.push(await underLoad(site, tenant, load, quick ? SECONDS / 10 : SECONDS));
   }
+  const { turns, rows } = await counted(site.url);
+  await agree(site, rows.journal, turns.admit);
+  return { storage: store.memory ? "memory" : "disk", loads };
 }

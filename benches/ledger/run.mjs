@@ -74,8 +74,7 @@ async function main() {
 let code;
 for (const [signal, status] of [["SIGINT", 130], ["SIGTERM", 143], ["SIGHUP", 129]]) {
   process.on(signal, () => {
-    // What was started ends with this process.
-    code = status;
+    code ??= status;
     stopAll().then(() => process.exit(status));
   });
 }
