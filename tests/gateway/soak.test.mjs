@@ -52,7 +52,11 @@ after(async () => {
   await rm(bundleDir, { recursive: true, force: true });
 });
 
-const body = (name, lane, i) => ask(`sim-${name}-w${lane}r${i}-${TIMES[(lane + i) % TIMES.length]}-n9`, { max_tokens: 200 });
+/** Every fourth writer asks for streams. */
+function body(name, lane, i) {
+  const more = lane % 4 === 3 ? { stream: true } : {};
+  return ask(`sim-${name}-w${lane}r${i}-${TIMES[(lane + i) % TIMES.length]}-t20-i10-n9`, { max_tokens: 200, ...more });
+}
 
 async function side(name, writers, more, limit) {
   const own = { name, writers, limit, more, floor: 0, answers: 0, refused: 0, broken: 0 };
@@ -184,8 +188,8 @@ test(`${SECONDS} s of kills under 16 writers`, async (t) => {
 
   // The run was worth its time.
   const [wide, tight] = sides;
-  assert.ok(kills >= SECONDS / 4, `${kills} kills`);
-  assert.ok(acknowledged.size > 10 * kills, `${acknowledged.size} acknowledged`);
+  assert.ok(kills >= SECONDS / 8, `${kills} kills`);
+  assert.ok(acknowledged.size > 2 * kills, `${acknowledged.size} acknowledged`);
   assert.ok(wide.refused > 0 && tight.refused > 0, `${wide.refused} and ${tight.refused} refused`);
   assert.ok(wide.broken >= kills, `${wide.broken} broken off`);
   assert.ok(sides.some((own) => [...own.ends.values()].some(([{ kind }]) => kind === "expired")), "no kill left anything open");
