@@ -2,6 +2,7 @@
 // not make it forget, count twice, or promise more than there is.
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { assertBalanced, endsOf, linesOf, sumsOf } from "./books.mjs";
 import { pause, until } from "./call.mjs";
 import { tenantsOnDisk } from "./rows.mjs";
 import { ask, nano, openSite, usd, worstCase } from "./site.mjs";
@@ -106,20 +107,14 @@ test(`${KILLS} kills under 8 writers`, async () => {
     own.keys.forEach(({ id }, k) => assert.ok(spent.get(`own ${id}`) >= costs[k], `${own.name} ${id}: callers were told of ${costs[k]}`));
     const dispatched = entries.filter(({ model }) => model?.startsWith(`sim-${own.name}-`)).length;
     assert.ok(dispatched >= own.answers);
-    checkJournal(disk.get(own.name).journal, { spent, dispatched, counted: counters[i], answers: own.answers });
+    checkJournal(disk.get(own.name), { spent, dispatched, counted: counters[i], answers: own.answers });
   }
 });
 
-function checkJournal(journal, { spent, dispatched, counted, answers }) {
-  assert.deepEqual(journal.map(({ n }) => n), journal.map((_, i) => i + 1), "the journal has no gap");
-  const facts = journal.flatMap((row) => JSON.parse(row.facts));
-  const lines = facts.filter(({ f }) => f === "lines").flatMap((fact) => fact.lines);
-  const sums = new Map();
-  for (const { a, c } of lines.flatMap((line) => line.charges)) {
-    const account = `${a.b} ${a.s ?? ""}`.trim();
-    sums.set(account, (sums.get(account) ?? 0) + c);
-  }
-  assert.deepEqual([...sums].sort(), [...spent].filter(([, amount]) => amount !== 0).sort());
+function checkJournal(tables, { spent, dispatched, counted, answers }) {
+  const lines = linesOf(tables);
+  assertBalanced(tables, lines);
+  assert.deepEqual([...sumsOf(lines)].sort(), [...spent].filter(([, amount]) => amount !== 0).sort());
   // A request cost what it cost, or the most that any account was charged where a crash forgot it.
   const cost = ({ kind, attempt, charges }) => (kind === "settled" ? attempt.cost : Math.max(0, ...charges.map(({ c }) => c)));
   assert.equal(counted, lines.reduce((sum, line) => sum + cost(line), 0), "the counters have every line once");
@@ -134,12 +129,8 @@ function checkJournal(journal, { spent, dispatched, counted, answers }) {
  * it expired. A correction would come from the worker, and that is dead.
  */
 function checkEnds(lines, dispatched) {
-  const ends = new Map();
-  for (const { permit, kind } of lines) {
-    const id = `${permit.e}/${permit.s}`;
-    ends.set(id, [...(ends.get(id) ?? []), kind]);
-  }
+  const ends = endsOf(lines);
   assert.ok(ends.size >= dispatched, `${dispatched} requests at the provider, ${ends.size} ends`);
   // One attempt each, so one line each.
-  for (const [id, kinds] of ends) assert.match(kinds.join(), /^(settled|released|expired)$/, id);
+  for (const [id, own] of ends) assert.match(own.map(({ kind }) => kind).join(), /^(settled|released|expired)$/, id);
 }

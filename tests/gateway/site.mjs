@@ -44,9 +44,10 @@ export const worstCase = (body) => Buffer.byteLength(JSON.stringify(body)) * PRI
  * @param {Record<string, string | undefined>} [options.env]  variables; undefined unsets one
  * @param {(simulatorUrl: string) => object} [options.providers]  more providers
  * @param {object} [options.gateway]  more options of startGateway
+ * @param {string} [options.stateDir]  folder for the state, removed at the end; one below the system's by default
  */
-export async function openSite({ env = {}, providers = () => ({}), gateway: more = {} } = {}) {
-  const stateDir = await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
+export async function openSite({ env = {}, providers = () => ({}), gateway: more = {}, stateDir } = {}) {
+  stateDir ??= await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
   const simulator = await startSimulator();
   const rows = JSON.stringify(providers(simulator.url));
   const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", ...env };
