@@ -80,8 +80,9 @@ async function underLoad(site, tenant, { name, connections, rate }, seconds) {
   delete turns.live;
   const rows = { ...less(after.rows, before.rows), alarm: after.alarms - before.alarms };
   return {
-    name, requests, per_second: requests / took, turns, alarms_rung: after.rings - before.rings, rows,
-    calls_per_request: sum(turns) / requests, rows_per_request: sum(rows) / requests,
+    name, requests, per_second: requests / took, calls: after.calls - before.calls, turns,
+    alarms_rung: after.rings - before.rings, rows,
+    calls_per_request: (after.calls - before.calls) / requests, rows_per_request: sum(rows) / requests,
   };
 }
 

@@ -58,7 +58,7 @@ function gatewayTable({ loads, storage }) {
     number(load.rows_per_request, 3),
   ]);
   const target = ["target", "", "", `about ${TARGETS.calls_per_request}`, `<= ${TARGETS.rows_per_request}`];
-  const detail = loads.map((load) => `${load.name}: calls: ${parts(load.turns)}; rows: ${parts(load.rows)}; alarms rung: ${load.alarms_rung}`);
+  const detail = loads.map((load) => `${load.name}: ${load.calls} calls; messages: ${parts(load.turns)}; rows: ${parts(load.rows)}; alarms rung: ${load.alarms_rung}`);
   return `${table([head, ...rows, target])}\nobjects' storage: ${storage}\n${detail.join("\n")}`;
 }
 
