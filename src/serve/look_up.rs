@@ -13,7 +13,9 @@ use tollgate_core::units::Timestamp;
 pub struct Found<A> {
     /// What is known of it.
     pub kept: Kept,
-    /// The answer, wherever its bytes are.
+    /// The answer's bytes.
+    pub bytes: Vec<u8>,
+    /// The same, where the outside world has them.
     pub answer: A,
 }
 
@@ -39,5 +41,5 @@ pub fn slot(tenant: &TenantId, policy: CachePolicy, plan: &Plan, call: &Call) ->
 /// Looks into the slot.
 pub async fn look_up<W: ResponseCache>(world: &W, tenant: &TenantId, slot: &Slot, now: Timestamp) -> Option<Found<W::Answer>> {
     let (kept, bytes, answer) = world.get(&slot.key).await?;
-    kept.serves(tenant, now, bytes.len()).then_some(Found { kept, answer })
+    kept.serves(tenant, now, bytes.len()).then_some(Found { kept, bytes, answer })
 }

@@ -25,17 +25,26 @@ use std::rc::Rc;
 use tollgate_core::failure::Failure;
 
 /// Answers a request.
-pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, head: Head) -> Response<W::Answer> {
+pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, mut head: Head) -> Response<W::Answer> {
     let mut facts = Facts::new(world.now(), world.random(), &head);
     isolate.count_served();
+    // HEAD is GET without the body.
+    let bodiless = head.method == "HEAD";
+
+    if bodiless {
+        head.method = "GET".to_owned();
+    }
     let answer = route(world, isolate, &head, &mut facts).await;
-    let response = match answer {
+    let mut response = match answer {
         Ok(response) => response,
         Err(failure) => {
             facts.failed(&failure);
             Response::failure(&failure)
         }
     };
+    if bodiless {
+        response.body = Body::Empty;
+    }
     let now = world.now();
     facts.log(world, isolate, &head, response.status, now);
     facts.decorate(response, now)
@@ -106,7 +115,7 @@ async fn chat<W: World + Clone + 'static>(
     facts.read(&call, world.now());
     let admitted = admit::admit(world, isolate, caller, call, facts).await?;
     if let Some(found) = admitted.found {
-        return Ok(relay::stored(world, isolate, admitted.held, found, facts));
+        return Ok(relay::stored(world, isolate, admitted.held, &admitted.call, found, facts));
     }
     let answered = attempt::attempt(world, isolate, admitted, facts).await?;
     Ok(relay::relay(world, isolate, answered, facts))

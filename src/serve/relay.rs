@@ -4,6 +4,7 @@
 use super::attempt::{Answered, estimated_input};
 use super::facts::Facts;
 use super::look_up::{Found, Slot};
+use super::read::Call;
 use super::settle::Held;
 use crate::http::{Body, Response};
 use crate::isolate::Isolate;
@@ -13,16 +14,17 @@ use tollgate_core::cache::{Kept, MAX_ANSWER as MAX_KEPT};
 use tollgate_core::dialect::openai::usage_of_answer;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
-use tollgate_core::price::Usage;
+use tollgate_core::price::{Price, Usage};
 use tollgate_core::protocol::{Attempt, Outcome};
-use tollgate_core::sse::Meter;
+use tollgate_core::sse::{Bill, Meter};
 use tollgate_core::units::{Millis, NanoUsd};
 
-/// Gives a stored answer.
+/// Gives a stored answer. It costs nothing, and says so where the client asked.
 pub fn stored<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
     held: Held,
+    call: &Call,
     found: Found<W::Answer>,
     facts: &mut Facts,
 ) -> Response<W::Answer> {
@@ -42,6 +44,12 @@ pub fn stored<W: World + Clone + 'static>(
         first_byte_ms: 0,
     };
     held.settle(world, isolate, vec![attempt]);
+    if call.request.stream && call.request.include_usage {
+        let mut meter = Meter::new(false, 0).billed(Some(Bill { price: Price::default(), before: NanoUsd::ZERO }));
+        let mut bytes = meter.push(&found.bytes).unwrap_or(found.bytes);
+        bytes.extend(meter.finish());
+        return answer(found.kept.content_type, Body::Bytes(bytes));
+    }
     answer(found.kept.content_type, Body::Whole(found.answer))
 }
 
@@ -108,7 +116,9 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
     let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
     world.later(async move {
         let world = relayed;
-        let meter = Meter::new(!call.request.include_usage, if slot.is_some() { MAX_KEPT } else { 0 });
+        let bill = Bill { price: target.price.clone(), before: before.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost)) };
+        let asked = call.request.include_usage;
+        let meter = Meter::new(!asked, if slot.is_some() { MAX_KEPT } else { 0 }).billed(asked.then_some(bill));
         let total = deadline.since(world.now()).max(1);
         let (mut meter, end) = world.relay(meter, idle, total, isolate.heartbeat()).await;
         let mut last = meter.finish();

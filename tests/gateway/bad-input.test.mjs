@@ -246,14 +246,17 @@ describe("paths and methods", () => {
   };
   for (const [route, allow] of Object.entries(routes)) {
     test(`${route} answers only to ${allow}`, async () => {
-      for (const method of METHODS.filter((one) => !allow.split(", ").includes(one))) {
+      for (const method of METHODS.filter((one) => !allow.split(", ").includes(one) && one !== "HEAD")) {
         const authorization = route.startsWith("/admin") ? OPERATOR : `Bearer ${acme.key}`;
         const answer = await call(site.url + route, { method, headers: { authorization } });
         refused(answer, { ...FAILURES.method, admin: !route.startsWith("/v1/") });
         assert.equal(answer.headers.allow, allow);
       }
-      const head = await call(site.url + route, { method: "HEAD", headers: { authorization: OPERATOR } });
-      assert.deepEqual([head.status, head.text], [405, ""]);
+      // HEAD is GET without the body.
+      const authorization = route.startsWith("/admin") ? OPERATOR : `Bearer ${acme.key}`;
+      const asked = allow.includes("GET") ? await call(site.url + route, { method: "GET", headers: { authorization } }) : { status: 405 };
+      const head = await call(site.url + route, { method: "HEAD", headers: { authorization } });
+      assert.deepEqual([head.status, head.text], [asked.status, ""]);
     });
   }
 

@@ -175,10 +175,12 @@ test("streams are stored, and replayed as streams", async () => {
     const first = await fill(acme, body);
     const second = await acme.chat(body);
     assert.deepEqual([state(first), state(second)], ["miss", "hit"]);
-    assert.equal(second.text, spoken(first.text));
+    // What is read from the cache costs nothing, and says so.
+    assert.equal(second.text, spoken(first.text).replace(/"cost_usd":"[\d.]+"/, '"cost_usd":"0"'));
     assert.match(second.headers["content-type"], /^text\/event-stream/);
     assert.match(second.text, /data: \[DONE\]\n\n$/);
     assert.equal(second.text.includes("prompt_tokens"), "stream_options" in more);
+    assert.equal(/"cost_usd":"0\.0/.test(first.text), "stream_options" in more);
   }
 });
 

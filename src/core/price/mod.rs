@@ -7,8 +7,8 @@
 use crate::units::{NanoUsd, Tokens, decimal};
 use serde::{Deserialize, Serialize};
 
-/// The price of one model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The price of one model. By default it costs nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
     /// Names the row that the price came from. Every charge keeps it.
     pub id: String,

@@ -1,19 +1,34 @@
-//! The stream meter: counts, takes the usage, and drops the usage event when nobody asked for it.
+//! The stream meter: counts, takes the usage, and drops the usage event when nobody asked for it, or adds
+//! the cost to it for who did.
 //!
 //! Bytes that need no change are not copied. Event boundaries follow the HTML standard's
 //! `text/event-stream`: lines end with LF, CRLF or CR, a blank line ends an event.
 
 use crate::dialect::openai::{UsageBody, usage_of_chunk};
-use crate::price::Usage;
+use crate::price::{Price, Usage};
+use crate::units::NanoUsd;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 /// Most bytes of one unfinished event that are held back. A longer event goes out unexamined.
 pub const MAX_HELD: usize = 256 * 1024;
+
+/// What the client is to pay, told beside the usage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Bill {
+    /// What the answer's tokens cost.
+    pub price: Price,
+    /// What attempts before this one cost.
+    pub before: NanoUsd,
+}
 
 /// Watches one stream.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Meter {
     /// Drop the event that only tells usage: the client did not ask for it.
     strip: bool,
+    /// Add the cost to the usage.
+    bill: Option<Bill>,
     /// The unfinished event.
     held: Vec<u8>,
     /// Where in `held` the search for its end goes on.
@@ -36,11 +51,24 @@ impl Meter {
         Meter { strip, kept: (keep > 0).then(Vec::new), keep_at_most: keep, ..Meter::default() }
     }
 
+    /// Adds `cost_usd` to the usage that the client sees. A copy that is kept does not have it: a stored
+    /// answer costs nothing.
+    #[must_use]
+    pub fn billed(mut self, bill: Option<Bill>) -> Meter {
+        self.bill = bill;
+        self
+    }
+
+    /// Whether events may change, so that each is held until it is whole.
+    fn edits(&self) -> bool {
+        self.strip || self.bill.is_some()
+    }
+
     /// Takes the next bytes from upstream. `None`: pass them on as they are. `Some`: pass these on
     /// instead (they may be empty).
     pub fn push(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
         let out = self.examine(chunk);
-        self.keep(out.as_deref().unwrap_or(chunk));
+        self.keep(if self.strip { out.as_deref().unwrap_or(chunk) } else { chunk });
         out
     }
 
@@ -56,13 +84,13 @@ impl Meter {
             joined.as_slice()
         };
         let (mut start, mut from) = (0, std::mem::take(&mut self.scanned));
-        let mut dropped: Vec<(usize, usize)> = Vec::new();
+        let mut edits: Vec<Edit> = Vec::new();
         while let Some(end) = event_end(data, from) {
             let event = data.get(start..end).unwrap_or_default();
             if std::mem::take(&mut self.skipping) {
                 // The tail of an event that was too long to read.
-            } else if self.event(event) && self.strip {
-                dropped.push((start, end));
+            } else if let Some(told) = self.event(event) {
+                edits.extend(self.edit(told, event, (start, end)));
             }
             (start, from) = (end, end);
         }
@@ -73,30 +101,42 @@ impl Meter {
         if self.skipping {
             // Enough to recognise a blank line that the next chunk completes.
             let last = tail.get(tail.len().saturating_sub(2)..).unwrap_or_default();
-            return self.skip(data, last, &dropped);
+            return self.skip(data, last, &edits);
         }
         self.held = tail.to_vec();
         self.scanned = tail.len().saturating_sub(2);
-        if !self.strip || (untouched && tail.is_empty() && dropped.is_empty()) {
+        if !self.edits() || (untouched && tail.is_empty() && edits.is_empty()) {
             return None;
         }
-        Some(without(data, start, &dropped))
+        Some(edited(data, start, &edits))
+    }
+
+    /// What becomes of an event that tells usage.
+    fn edit(&self, told: UsageBody, event: &[u8], at: (usize, usize)) -> Option<Edit> {
+        if self.strip {
+            return told.only_usage.then(|| (at, Vec::new()));
+        }
+        let bill = self.bill.as_ref()?;
+        let cost = bill.before.plus(bill.price.cost(told.usage));
+        let place = usage_at(event)?;
+        let text = [event.get(..place)?, format!("\"cost_usd\":\"{cost}\",").as_bytes(), event.get(place..)?].concat();
+        Some((at, text))
     }
 
     /// Inside an event that is too long: everything goes out, only its end is looked for.
-    fn skip(&mut self, data: &[u8], last: &[u8], dropped: &[(usize, usize)]) -> Option<Vec<u8>> {
-        // In strip mode the two bytes are sent with what completes them, so that nothing goes out twice.
+    fn skip(&mut self, data: &[u8], last: &[u8], edits: &[Edit]) -> Option<Vec<u8>> {
+        // Where events are held the two bytes are sent with what completes them, so that nothing goes out twice.
         self.held = last.to_vec();
         self.scanned = 0;
-        if !self.strip {
+        if !self.edits() {
             return None;
         }
-        Some(without(data, data.len().saturating_sub(last.len()), dropped))
+        Some(edited(data, data.len().saturating_sub(last.len()), edits))
     }
 
     /// Whether part of an event went out whose end is still to come.
     pub fn inside_event(&self) -> bool {
-        self.skipping || (!self.strip && !self.held.is_empty())
+        self.skipping || (!self.edits() && !self.held.is_empty())
     }
 
     /// The stream is over: what was held back goes out.
@@ -106,19 +146,21 @@ impl Meter {
             // A last event without its blank line: look at it, but keep it.
             self.event(&rest);
         }
-        if !self.strip {
+        if !self.edits() {
             return Vec::new();
         }
-        self.keep(&rest);
+        if self.strip {
+            self.keep(&rest);
+        }
         rest
     }
 
-    /// Looks at one event. Whether it tells usage and nothing else.
-    fn event(&mut self, event: &[u8]) -> bool {
-        let Some(payload) = payload(event) else { return false };
+    /// Looks at one event. The usage that it tells.
+    fn event(&mut self, event: &[u8]) -> Option<UsageBody> {
+        let payload = payload(event)?;
         if payload == b"[DONE]" {
             self.done = true;
-            return false;
+            return None;
         }
         self.events = self.events.saturating_add(1);
         self.finished |= value_after(payload, b"\"finish_reason\"").is_some_and(|v| v.first() == Some(&b'"'));
@@ -129,16 +171,10 @@ impl Meter {
                 self.content_tokens = self.content_tokens.saturating_add(tokens);
             }
         }
-        if value_after(payload, b"\"usage\"").is_none_or(|v| v.first() != Some(&b'{')) {
-            return false;
-        }
-        match usage_of_chunk(payload) {
-            Some(UsageBody { usage, only_usage }) => {
-                self.usage = Some(usage);
-                only_usage
-            }
-            None => false,
-        }
+        value_after(payload, b"\"usage\"").filter(|v| v.first() == Some(&b'{'))?;
+        let told = usage_of_chunk(payload)?;
+        self.usage = Some(told.usage);
+        Some(told)
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -177,16 +213,35 @@ impl Meter {
     }
 }
 
-/// `data[..end]` without the dropped ranges.
-fn without(data: &[u8], end: usize, dropped: &[(usize, usize)]) -> Vec<u8> {
+/// A range of bytes, and what stands there instead.
+type Edit = ((usize, usize), Vec<u8>);
+
+/// `data[..end]` with the edits made.
+fn edited(data: &[u8], end: usize, edits: &[Edit]) -> Vec<u8> {
     let mut out = Vec::with_capacity(end);
     let mut at = 0;
-    for (from, to) in dropped {
+    for ((from, to), instead) in edits {
         out.extend_from_slice(data.get(at..*from).unwrap_or_default());
+        out.extend_from_slice(instead);
         at = *to;
     }
     out.extend_from_slice(data.get(at..end).unwrap_or_default());
     out
+}
+
+/// Index in an event after the brace that opens the usage.
+fn usage_at(event: &[u8]) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        usage: &'a RawValue,
+    }
+    let payload = payload(event)?;
+    let usage = serde_json::from_slice::<Body<'_>>(payload).ok()?.usage.get();
+    // Both are parts of the event: the distance of their beginnings is where the usage stands.
+    let at = usage.as_ptr().addr().checked_sub(event.as_ptr().addr())?;
+    let empty = usage.trim_start_matches('{').trim_start().starts_with('}');
+    (usage.starts_with('{') && !empty).then(|| at.saturating_add(1))
 }
 
 /// Index after the blank line that ends the first event at or after `from`.
@@ -259,7 +314,17 @@ mod tests {
     const DONE: &str = "data: [DONE]\n\n";
 
     fn run(strip: bool, parts: &[&[u8]]) -> (Vec<u8>, Meter) {
-        let mut meter = Meter::new(strip, 1 << 20);
+        run_with(Meter::new(strip, 1 << 20), parts)
+    }
+
+    /// A dollar for a million tokens that go in, two for those that come out; attempts before cost one.
+    fn billed() -> Meter {
+        let spec: crate::price::PriceSpec = serde_json::from_str(r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}"#).unwrap();
+        let before = NanoUsd::from_usd("1").unwrap();
+        Meter::new(false, 1 << 20).billed(Some(Bill { price: spec.price("").unwrap(), before }))
+    }
+
+    fn run_with(mut meter: Meter, parts: &[&[u8]]) -> (Vec<u8>, Meter) {
         let mut out = Vec::new();
         for part in parts {
             out.extend(meter.push(part).unwrap_or_else(|| part.to_vec()));
@@ -279,6 +344,18 @@ mod tests {
         assert_eq!(meter.take_kept(), Some(out));
         let (out, _) = run(false, &[all.as_bytes()]);
         assert_eq!(out, all.as_bytes());
+    }
+
+    #[test]
+    fn the_cost_is_told_beside_the_usage_and_not_kept() {
+        let all = [CHUNK, STOP, USAGE, DONE].concat();
+        let (out, mut meter) = run_with(billed(), &[all.as_bytes()]);
+        let told = USAGE.replace("\"usage\":{", "\"usage\":{\"cost_usd\":\"1.000017\",");
+        assert_eq!(String::from_utf8(out).unwrap(), [CHUNK, STOP, &told, DONE].concat());
+        assert_eq!(meter.take_kept(), Some(all.into_bytes()));
+        assert_eq!(billed().push(CHUNK.as_bytes()), None);
+        let empty = "data: {\"usage\":{}}\n\n";
+        assert_eq!(run_with(billed(), &[empty.as_bytes()]).0, empty.as_bytes());
     }
 
     #[test]
@@ -336,20 +413,21 @@ mod tests {
 
     proptest! {
         #[test]
-        fn cutting_the_bytes_elsewhere_changes_nothing(order in prop::collection::vec(0_usize..5, 0..12), cuts in prop::collection::vec(1_usize..60, 1..80), strip: bool, crlf: bool) {
+        fn cutting_the_bytes_elsewhere_changes_nothing(order in prop::collection::vec(0_usize..5, 0..12), cuts in prop::collection::vec(1_usize..60, 1..80), strip: bool, bill: bool, crlf: bool) {
             let parts = [CHUNK, STOP, USAGE, DONE, ": ping\n\n"];
             let mut all: String = order.iter().map(|i| parts[*i]).collect();
             if crlf {
                 all = all.replace('\n', "\r\n");
             }
-            let (whole, whole_meter) = run(strip, &[all.as_bytes()]);
+            let meter = || if bill { billed() } else { Meter::new(strip, 1 << 20) };
+            let (whole, whole_meter) = run_with(meter(), &[all.as_bytes()]);
             let (mut rest, mut pieces, mut cut) = (all.as_bytes(), Vec::new(), cuts.iter().cycle());
             while !rest.is_empty() {
                 let (head, tail) = rest.split_at((*cut.next().unwrap()).min(rest.len()));
                 pieces.push(head);
                 rest = tail;
             }
-            let (out, meter) = run(strip, &pieces);
+            let (out, meter) = run_with(meter(), &pieces);
             prop_assert_eq!(out, whole);
             prop_assert_eq!((meter.usage(), meter.events(), meter.whole(), meter.estimated_output()), (whole_meter.usage(), whole_meter.events(), whole_meter.whole(), whole_meter.estimated_output()));
         }

@@ -2,4 +2,4 @@
 
 mod meter;
 
-pub use meter::{MAX_HELD, Meter};
+pub use meter::{Bill, MAX_HELD, Meter};

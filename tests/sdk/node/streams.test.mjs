@@ -42,6 +42,7 @@ test("usage in the last chunk when asked for", async () => {
   const last = chunks.pop();
   assert.deepEqual(last.choices, []);
   assert.equal(last.usage.completion_tokens, 32);
+  assert.match(last.usage.cost_usd, /^0\.0\d+$/);
   assert.ok(chunks.every((chunk) => chunk.choices.length === 1 && chunk.usage === null));
 });
 

@@ -85,6 +85,7 @@ async fn usage_comes_last_in_a_stream_when_it_is_asked_for_and_is_what_is_charge
     let usage = &events.last().expect("events")["usage"];
     assert_eq!(usage["completion_tokens"], 7);
     assert_eq!(nano_usd(&tenant.settled().await["spent_usd"]), cost(usage));
+    assert_eq!(nano_usd(&usage["cost_usd"]), cost(usage));
     // Not asked for, it is charged all the same.
     body["stream_options"] = json!({ "include_usage": false });
     assert_eq!(tenant.chat(&body).await.status, 200);
