@@ -143,14 +143,18 @@ impl<A> Response<A> {
 
 /// Headers as `name\nvalue\nname\nvalue`, control characters and what is not Latin-1 taken out.
 pub fn flat<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut out = String::new();
+    let mut out = String::with_capacity(1024);
     for (name, value) in headers {
         if !out.is_empty() {
             out.push('\n');
         }
         out.push_str(name);
         out.push('\n');
-        out.extend(value.chars().filter(|c| !c.is_control() && u32::from(*c) < 256));
+        if value.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            out.push_str(value);
+        } else {
+            out.extend(value.chars().filter(|c| !c.is_control() && u32::from(*c) < 256));
+        }
     }
     out
 }

@@ -1,7 +1,7 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::catalog::Catalog;
@@ -50,7 +50,7 @@ pub struct Isolate {
 
 #[derive(Default)]
 struct Queue {
-    reports: Vec<Report>,
+    reports: VecDeque<Report>,
     /// Somebody will send them by then. Past it, that somebody is taken for dead.
     sender_until: Option<Timestamp>,
     dropped: u64,
@@ -168,10 +168,10 @@ impl Isolate {
         let mut waiting = self.waiting.borrow_mut();
         let queue = waiting.entry(tenant.clone()).or_default();
         if queue.reports.len() >= MAX_WAITING {
-            queue.reports.remove(0);
+            queue.reports.pop_front();
             queue.dropped = queue.dropped.saturating_add(1);
         }
-        queue.reports.push(report);
+        queue.reports.push_back(report);
     }
 
     /// Takes up to `most` reports to be sent, oldest first.
@@ -183,11 +183,10 @@ impl Isolate {
     }
 
     /// Puts reports back that could not be sent.
-    pub fn requeue(&self, tenant: &TenantId, mut reports: Vec<Report>) {
+    pub fn requeue(&self, tenant: &TenantId, reports: Vec<Report>) {
         let mut waiting = self.waiting.borrow_mut();
         let queue = waiting.entry(tenant.clone()).or_default();
-        reports.append(&mut queue.reports);
-        queue.reports = reports;
+        reports.into_iter().rev().for_each(|report| queue.reports.push_front(report));
     }
 
     /// The sender is done. Returns how many reports were dropped since the last time.

@@ -8,6 +8,7 @@ use super::settle::Held;
 use crate::isolate::Isolate;
 use crate::ports::{Incoming, NoAnswer, Outgoing, World};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use std::rc::Rc;
 use tollgate_core::config::Config;
 use tollgate_core::dialect::openai::Edit;
@@ -195,7 +196,7 @@ fn usable<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, stream: bool) 
     let status = incoming.status;
     match status {
         200..=299 if stream && incoming.whole.is_none() => Ok(incoming),
-        200..=299 if !stream && incoming.whole.as_deref().is_some_and(is_json_object) => Ok(incoming),
+        200..=299 if !stream && incoming.whole.as_deref().is_some_and(is_object) => Ok(incoming),
         200..=299 => Err(miss("not an answer of the OpenAI format", Outcome::Error, 502, true)),
         400 | 404 | 405 | 409 | 413 | 415 | 422 => {
             let refused = Some(refusal(status, incoming.whole.as_deref().unwrap_or_default()));
@@ -208,10 +209,9 @@ fn usable<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, stream: bool) 
     }
 }
 
-fn is_json_object(body: &[u8]) -> bool {
-    #[derive(Deserialize)]
-    struct Any {}
-    serde_json::from_slice::<Any>(body).is_ok() && body.trim_ascii_start().first() == Some(&b'{')
+/// Whether it is one JSON object.
+fn is_object(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
 /// The provider's own complaint about the request, in our shape.
