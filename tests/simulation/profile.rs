@@ -2,9 +2,9 @@
 //! more than a mixture of all (Groce et al., "Swarm Testing", 2012).
 
 use crate::chance::Chance;
-use tollgate_core::budget::Period;
-use tollgate_core::config::{Budget, Config, ExpiryCharge, Limit, PermitPolicy, Scope};
-use tollgate_core::units::NanoUsd;
+use tollgate_core::budget::{Calendar, Measure, Period, Zone};
+use tollgate_core::config::{Algorithm, Budget, Config, ExpiryCharge, Limit, Mode, PermitPolicy, Scope, Span, WhenUnreachable};
+use tollgate_core::units::{Amount, NanoUsd};
 
 #[derive(Clone, Debug)]
 pub struct Profile {
@@ -57,15 +57,31 @@ impl Profile {
         let limits = (0..some).map(|i| Limit {
             id: format!("limit-{i}"),
             scope: scope(chance),
-            requests: chance.pick(&[1, 3, 10, 30, 100, 100]),
+            only: Vec::new(),
+            measure: Measure::Requests,
+            amount: Amount::new(chance.pick(&[1, 3, 10, 30, 100, 100])),
             window_s: chance.pick(&[1, 2, 10, 65, 65, 600]),
+            algorithm: Algorithm::SlidingWindow,
+            burst: None,
+            mode: Mode::Enforce,
+            when_exceeded: Vec::new(),
+            when_unreachable: WhenUnreachable::Closed,
         });
         let limits = limits.collect();
         let budgets = (0..chance.below(4)).map(|i| Budget {
             id: format!("budget-{i}"),
             scope: scope(chance),
             limit_usd: NanoUsd::new(chance.pick(&[0, 500, 2_000, 10_000, 50_000, 50_000, 1_000_000])),
-            period: chance.pick(&[Period::Hour, Period::Day, Period::Month, Period::Year, Period::Total]),
+            only: Vec::new(),
+            span: Span::Calendar(Calendar {
+                period: chance.pick(&[Period::Hour, Period::Day, Period::Month, Period::Year, Period::Total]),
+                zone: Zone::default(),
+            }),
+            thresholds: Vec::new(),
+            top_ups: Vec::new(),
+            mode: Mode::Enforce,
+            when_exceeded: Vec::new(),
+            clamp_max_tokens: false,
         });
         let budgets = budgets.collect();
         let policies = [ExpiryCharge::WorstCase, ExpiryCharge::InputOnly, ExpiryCharge::Nothing];

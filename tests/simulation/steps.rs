@@ -89,6 +89,7 @@ impl World {
             last4: "abcd".to_owned(),
             models: if self.chance.one_in(5) { vec!["fast".to_owned()] } else { Vec::new() },
             expires_at: expires,
+            ..NewKey::default()
         };
         self.turn(Input::Message(Command::CreateKey(key))).map(|_| ())
     }

@@ -57,6 +57,7 @@ impl World {
                 model: model.clone(),
                 worst_case: NanoUsd::new(worst),
                 input_cost: NanoUsd::new(worst / 3),
+                ..Admit::default()
             };
             let reply = self.turn(Input::Message(Command::Admit(admit)))?;
             if self.chance.one_in(self.profile.lose) {

@@ -9,7 +9,7 @@ use crate::workers::{Parcel, Worker};
 use tollgate_core::config::Config;
 use tollgate_core::protocol::{Admit, Command, Reply};
 use tollgate_core::tenant::{Answer, Outcome, Query, Snapshot, Tenant, Write};
-use tollgate_core::units::{NanoUsd, Timestamp};
+use tollgate_core::units::Timestamp;
 
 pub struct World {
     pub chance: Chance,
@@ -296,8 +296,7 @@ fn run(tenant: &mut Tenant, now: Timestamp, input: &Input) -> Outcome {
 /// What a snapshot would show now: of a copy, after a denial, which always leaves something to write.
 fn peek(tenant: &Tenant, now: Timestamp) -> Snapshot {
     let mut copy = tenant.clone();
-    let nobody =
-        Admit { key_hash: "nobody".to_owned(), config: 0, model: String::new(), worst_case: NanoUsd::ZERO, input_cost: NanoUsd::ZERO };
+    let nobody = Admit { key_hash: "nobody".to_owned(), ..Admit::default() };
     let mut writes = copy.handle(now, Command::Admit(nobody)).writes;
     writes.extend(copy.handle(now, Command::Usage { from: Timestamp(0), to: Timestamp(0) }).writes);
     let snapshot = writes.into_iter().rev().find_map(|w| if let Write::Snapshot(s) = w { Some(*s) } else { None });

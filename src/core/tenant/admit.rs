@@ -3,10 +3,10 @@
 use super::ledger::account_key;
 use super::tally::{TallyKey, minute};
 use super::{Fact, MAX_GRANT, Open, Tenant, Write};
-use crate::config::{Config, Scope};
+use crate::config::{Config, Limit, Scope};
 use crate::ids::PermitId;
 use crate::protocol::{Admit, Counts, Denial, Hold, LimitState, Permit, Reply};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, Timestamp};
 
 /// A report is usually collected with others for this long.
 const REPORT_WITHIN: i64 = 250;
@@ -25,7 +25,7 @@ impl Tenant {
         if stored.version != admit.config {
             return self.configuration();
         }
-        let (key_id, allowed) = (key.view.id.clone(), key.may_use(&admit.model));
+        let (key_id, allowed, critical) = (key.view.id.clone(), key.may_use(&admit.model), key.critical);
         if !allowed {
             self.deny_tally(now, &key_id, &admit.model, 403);
             return Reply::Denied { why: Denial::Model, limit: None };
@@ -37,7 +37,7 @@ impl Tenant {
             let limit = self.nearest_limit(now, config, &key_id);
             return Reply::Denied { why, limit };
         }
-        let holds = match self.check_budgets(now, config, &key_id, admit.worst_case) {
+        let holds = match self.check_budgets(now, config, &key_id, admit.worst_case.into()) {
             Ok(holds) => holds,
             Err(why) => {
                 self.deny_tally(now, &key_id, &admit.model, 402);
@@ -67,35 +67,44 @@ impl Tenant {
         self.ledger.dirty = true;
         let report_within = self.report_within(config, &holds);
         let limit = self.nearest_limit(now, config, &key_id);
-        Reply::Permit(Permit { id, key: key_id, at: now, holds, limit, report_within })
+        Reply::Permit(Permit { id, key: key_id, at: now, holds, limit, report_within, token_limit: None, shadow: Vec::new(), critical })
     }
 
     fn check_limits(&mut self, now: Timestamp, config: &Config, key: &str) -> Result<(), Denial> {
-        for limit in &config.limits {
-            let subject = subject(limit.scope, key);
-            if let Err(wait) = self.ledger.window(limit, subject).check(now, 1, limit.requests) {
+        for limit in config.limits.iter().filter(|l| plain(l)) {
+            let subject = subject(&limit.scope, key);
+            if let Err(wait) = self.ledger.window(limit, subject).check(now, 1, limit.amount.whole()) {
                 return Err(Denial::Limit {
                     limit: limit.id.clone(),
                     window_s: limit.window_s,
                     retry_after: wait.unwrap_or_else(|| limit.window()),
+                    subject: subject.to_owned(),
+                    measure: None,
+                    remaining: 0,
+                    never: wait.is_none(),
+                    steps: limit.when_exceeded.clone(),
                 });
             }
         }
         Ok(())
     }
 
-    fn check_budgets(&self, now: Timestamp, config: &Config, key: &str, amount: NanoUsd) -> Result<Vec<Hold>, Denial> {
+    fn check_budgets(&self, now: Timestamp, config: &Config, key: &str, amount: Amount) -> Result<Vec<Hold>, Denial> {
         let mut holds = Vec::with_capacity(config.budgets.len());
         for budget in &config.budgets {
-            let account = account_key(&budget.id, subject(budget.scope, key), budget.period, now);
+            let account = account_key(&budget.id, subject(&budget.scope, key), budget.span, now);
             let money = self.ledger.accounts.get(&account).copied().unwrap_or_default();
-            if amount > money.free(budget.limit_usd) {
+            if amount > money.free(budget.limit(now)) {
                 return Err(Denial::Budget {
                     budget: budget.id.clone(),
-                    limit: budget.limit_usd,
-                    spent: money.spent,
-                    held: money.held.plus(money.orphaned),
-                    resets_at: budget.period.end(account.period),
+                    limit: budget.limit(now).usd(),
+                    spent: money.spent.usd(),
+                    held: money.held.plus(money.orphaned).usd(),
+                    resets_at: budget.span.end(account.period),
+                    subject: account.subject,
+                    remaining: money.free(budget.limit(now)).usd(),
+                    affordable: None,
+                    steps: budget.when_exceeded.clone(),
                 });
             }
             holds.push(Hold { account, amount });
@@ -129,7 +138,11 @@ impl Tenant {
     /// How many requests of this key the limits would still let pass.
     fn room(&mut self, now: Timestamp, config: &Config, key: &str) -> u64 {
         let ledger = &mut self.ledger;
-        let room = config.limits.iter().map(|l| l.requests.saturating_sub(ledger.window(l, subject(l.scope, key)).used(now)));
+        let room = config
+            .limits
+            .iter()
+            .filter(|l| plain(l))
+            .map(|l| l.amount.whole().saturating_sub(ledger.window(l, subject(&l.scope, key)).used(now)));
         room.min().unwrap_or(u64::MAX)
     }
 
@@ -137,14 +150,16 @@ impl Tenant {
     pub(super) fn nearest_limit(&mut self, now: Timestamp, config: &Config, key: &str) -> Option<LimitState> {
         let ledger = &mut self.ledger;
         let left = |s: &LimitState| u128::from(s.remaining).saturating_mul(1_000_000).checked_div(u128::from(s.limit)).unwrap_or(0);
-        let states = config.limits.iter().map(|limit| {
-            let window = ledger.window(limit, subject(limit.scope, key));
+        let states = config.limits.iter().filter(|l| plain(l)).map(|limit| {
+            let window = ledger.window(limit, subject(&limit.scope, key));
             LimitState {
                 id: limit.id.clone(),
                 subject: String::new(),
-                limit: limit.requests,
+                limit: limit.amount.whole(),
+                measure: limit.measure,
+                shadow: false,
                 window_s: limit.window_s,
-                remaining: limit.requests.saturating_sub(window.used(now)),
+                remaining: limit.amount.whole().saturating_sub(window.used(now)),
                 reset: window.empty_in(now),
             }
         });
@@ -153,7 +168,7 @@ impl Tenant {
 
     fn report_within(&self, config: &Config, holds: &[Hold]) -> i64 {
         let scarce = config.budgets.iter().zip(holds).any(|(budget, hold)| {
-            let free = self.ledger.accounts.get(&hold.account).copied().unwrap_or_default().free(budget.limit_usd);
+            let free = self.ledger.accounts.get(&hold.account).copied().unwrap_or_default().free(budget.limit_usd.into());
             free < hold.amount.plus(hold.amount).plus(hold.amount)
         });
         if scarce { REPORT_SOON } else { REPORT_WITHIN }
@@ -175,9 +190,11 @@ impl Tenant {
 }
 
 /// Whose share: empty for the tenant as a whole.
-pub(super) fn subject(scope: Scope, key: &str) -> &str {
-    match scope {
-        Scope::Tenant => "",
-        Scope::Key => key,
-    }
+pub(super) fn subject<'a>(scope: &Scope, key: &'a str) -> &'a str {
+    if *scope == Scope::Key { key } else { "" }
+}
+
+/// Whether a limit is counted in a window of requests.
+pub(super) fn plain(limit: &Limit) -> bool {
+    limit.measure == crate::budget::Measure::Requests && matches!(limit.scope, Scope::Tenant | Scope::Key)
 }

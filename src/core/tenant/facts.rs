@@ -5,7 +5,7 @@ use crate::budget::{Account, AccountKey};
 use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::protocol::{Attempt, Hold, Totals};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened.
@@ -85,10 +85,10 @@ pub struct Charge {
     /// The hold that ended. In a correction, the part of an earlier charge that is taken back because
     /// it was this permit's, where a crash had mixed it with others'.
     #[serde(rename = "h")]
-    pub hold: NanoUsd,
+    pub hold: Amount,
     /// What was charged; negative only in corrections.
     #[serde(rename = "c")]
-    pub cost: NanoUsd,
+    pub cost: Amount,
 }
 
 /// A permit under way.
@@ -129,10 +129,10 @@ pub struct Expired {
 pub struct Lost {
     /// May still be held.
     #[serde(rename = "h")]
-    pub held: NanoUsd,
+    pub held: Amount,
     /// Was charged when they expired, and not yet taken back by corrections.
     #[serde(rename = "c")]
-    pub charged: NanoUsd,
+    pub charged: Amount,
 }
 
 impl Fact {

@@ -3,12 +3,12 @@
 use super::facts::{Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 use super::tally::TallyKey;
 use super::{RETENTION, TIDY_AFTER};
-use crate::budget::{Account, AccountKey, Period};
-use crate::config::{Budget, Config, Limit, Scope};
+use crate::budget::{Account, AccountKey};
+use crate::config::{Budget, Config, Limit, Scope, Span};
 use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::protocol::{Counts, Totals, UsageRow};
-use crate::units::{Millis, NanoUsd, Timestamp};
+use crate::units::{Amount, Millis, NanoUsd, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest time after its expiry that a permit may be corrected: the longest life of a permit.
@@ -124,7 +124,7 @@ impl Ledger {
     fn orphan(&mut self, now: Timestamp, config: &Config, keys: &[String], lifetime: Millis) {
         let epoch = self.epoch;
         let mut unknown = 0_u64;
-        let mut known: BTreeMap<AccountKey, NanoUsd> = BTreeMap::new();
+        let mut known: BTreeMap<AccountKey, Amount> = BTreeMap::new();
         for (seq, mut open) in std::mem::take(&mut self.live) {
             if open.unknown {
                 unknown = unknown.saturating_add(1);
@@ -139,15 +139,15 @@ impl Ledger {
         }
         if unknown > 0 {
             // Whose they were is not known, so they count for everybody.
-            self.count_scope(&config.limits, Scope::Tenant, "", now, unknown);
-            keys.iter().for_each(|key| self.count_scope(&config.limits, Scope::Key, key, now, unknown));
+            self.count_scope(&config.limits, &Scope::Tenant, "", now, unknown);
+            keys.iter().for_each(|key| self.count_scope(&config.limits, &Scope::Key, key, now, unknown));
         }
         for (key, account) in &mut self.accounts {
             let known = known.get(key).copied().unwrap_or_default();
             let limit = limit_of(&config.budgets, key).filter(|_| unknown > 0);
             let held = account.orphan(known, limit);
-            if held > NanoUsd::ZERO {
-                self.lost.insert((epoch, key.clone()), Lost { held, charged: NanoUsd::ZERO });
+            if held > Amount::ZERO {
+                self.lost.insert((epoch, key.clone()), Lost { held, charged: Amount::ZERO });
             }
         }
         (self.issued, self.granted) = (0, 0);
@@ -155,14 +155,14 @@ impl Ledger {
 
     /// Counts one request in the windows of the tenant and of `key`.
     pub fn count(&mut self, limits: &[Limit], key: &str, at: Timestamp) {
-        self.count_scope(limits, Scope::Tenant, "", at, 1);
+        self.count_scope(limits, &Scope::Tenant, "", at, 1);
         if !key.is_empty() {
-            self.count_scope(limits, Scope::Key, key, at, 1);
+            self.count_scope(limits, &Scope::Key, key, at, 1);
         }
     }
 
-    fn count_scope(&mut self, limits: &[Limit], scope: Scope, subject: &str, at: Timestamp, n: u64) {
-        for limit in limits.iter().filter(|l| l.scope == scope) {
+    fn count_scope(&mut self, limits: &[Limit], scope: &Scope, subject: &str, at: Timestamp, n: u64) {
+        for limit in limits.iter().filter(|l| l.scope == *scope && super::admit::plain(l)) {
             self.window(limit, subject).record(at, n);
         }
     }
@@ -198,11 +198,11 @@ impl Ledger {
 
     /// The lines of one permit.
     fn apply_end(&mut self, lines: &[Line]) {
-        let mut growth: BTreeMap<&AccountKey, NanoUsd> = BTreeMap::new();
+        let mut growth: BTreeMap<&AccountKey, Amount> = BTreeMap::new();
         for line in lines {
             self.apply_line(line);
             for charge in &line.charges {
-                let ended = if line.kind == LineKind::Corrected { NanoUsd::ZERO } else { charge.hold };
+                let ended = if line.kind == LineKind::Corrected { Amount::ZERO } else { charge.hold };
                 let sum = growth.entry(&charge.account).or_default();
                 *sum = sum.plus(charge.cost).minus(ended);
             }
@@ -263,7 +263,7 @@ impl Ledger {
             if let Some(account) = self.accounts.get_mut(key) {
                 account.end_orphan(lost.held);
             }
-            lost.held = NanoUsd::ZERO;
+            lost.held = Amount::ZERO;
         }
     }
 
@@ -308,7 +308,7 @@ impl Ledger {
     fn forget_expired(&mut self, now: Timestamp) {
         self.expired.retain(|_, expired| expired.until > now);
         let lives: BTreeSet<u64> = self.expired.keys().map(|id| id.epoch).collect();
-        self.lost.retain(|(epoch, _), lost| lost.held > NanoUsd::ZERO || lives.contains(epoch));
+        self.lost.retain(|(epoch, _), lost| lost.held > Amount::ZERO || lives.contains(epoch));
     }
 
     /// Drops accounts that nobody can ask for any more.
@@ -317,11 +317,11 @@ impl Ledger {
         // The account of a running period may be older than the retention (quarter, year, total). It need
         // not be the newest either: a budget may have had a shorter period before.
         let newest: BTreeMap<(String, String), Timestamp> =
-            self.accounts.keys().map(|k| ((k.budget.clone(), k.subject.clone()), k.period)).collect();
+            self.accounts.keys().map(|k| ((k.rule.clone(), k.subject.clone()), k.period)).collect();
         self.accounts.retain(|k, a| {
-            let running = budgets.iter().any(|b| b.id == k.budget && b.period.start(now) == k.period);
-            let current = newest.get(&(k.budget.clone(), k.subject.clone())) == Some(&k.period);
-            running || current || k.period >= oldest || a.held > NanoUsd::ZERO || a.orphaned > NanoUsd::ZERO
+            let running = budgets.iter().any(|b| b.id == k.rule && b.span.start(now) == k.period);
+            let current = newest.get(&(k.rule.clone(), k.subject.clone())) == Some(&k.period);
+            running || current || k.period >= oldest || a.held > Amount::ZERO || a.orphaned > Amount::ZERO
         });
     }
 
@@ -335,12 +335,18 @@ impl Ledger {
 }
 
 /// The limit of an account, while there is a budget that uses it.
-fn limit_of(budgets: &[Budget], account: &AccountKey) -> Option<NanoUsd> {
-    let uses = |b: &&Budget| b.id == account.budget && (b.scope == Scope::Tenant) == account.subject.is_empty();
-    budgets.iter().find(uses).map(|b| b.limit_usd)
+fn limit_of(budgets: &[Budget], account: &AccountKey) -> Option<Amount> {
+    let uses = |b: &&Budget| b.id == account.rule && (b.scope == Scope::Tenant) == account.subject.is_empty();
+    budgets.iter().find(uses).map(Budget::highest_limit)
 }
 
 /// The account of a budget for a subject at `now`.
-pub(super) fn account_key(budget: &str, subject: &str, period: Period, now: Timestamp) -> AccountKey {
-    AccountKey { budget: budget.to_owned(), subject: subject.to_owned(), period: period.start(now) }
+pub(super) fn account_key(budget: &str, subject: &str, span: Span, now: Timestamp) -> AccountKey {
+    AccountKey {
+        rule: budget.to_owned(),
+        subject: subject.to_owned(),
+        period: span.start(now),
+        measure: span.measure(),
+        by_provider: false,
+    }
 }

@@ -182,6 +182,8 @@ impl Tenant {
             Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
             Command::CreateKey(key) => Answer::Reply(self.create_key(now, key, &mut writes)),
             Command::ListKeys => Answer::Reply(self.list_keys()),
+            Command::UpdateKey(change) => Answer::Reply(self.update_key(change, &mut writes)),
+            Command::Complete { .. } | Command::Violations { .. } => Answer::Reply(Reply::Done),
             Command::RevokeKey { id } => Answer::Reply(self.revoke_key(now, &id, &mut writes)),
             Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
             Command::Usage { from, to } => {

@@ -6,16 +6,16 @@ use crate::budget::AccountKey;
 use crate::config::ExpiryCharge;
 use crate::ids::PermitId;
 use crate::protocol::{Attempt, Hold, MAX_REPORTS, Reply, Report};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, NanoUsd, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
 impl Ledger {
     /// What the unknown permits of a life are charged when they expire.
     fn lost_charges(&self, epoch: u64, policy: ExpiryCharge) -> Vec<Charge> {
-        let of_life = self.lost.iter().filter(|((e, _), lost)| *e == epoch && lost.held > NanoUsd::ZERO);
+        let of_life = self.lost.iter().filter(|((e, _), lost)| *e == epoch && lost.held > Amount::ZERO);
         let charges = of_life.map(|((_, account), lost)| {
             // The input of a request that nobody knows is not known either.
-            let cost = if policy == ExpiryCharge::WorstCase { lost.held } else { NanoUsd::ZERO };
+            let cost = if policy == ExpiryCharge::WorstCase { lost.held } else { Amount::ZERO };
             Charge { account: account.clone(), hold: lost.held, cost }
         });
         charges.collect()
@@ -89,8 +89,8 @@ impl LostMoney {
     }
 
     /// Takes back a hold from what the unknown permits of its life were charged.
-    fn take_back(&mut self, epoch: u64, hold: &Hold) -> NanoUsd {
-        let Some(lost) = self.0.get_mut(&(epoch, hold.account.clone())) else { return NanoUsd::ZERO };
+    fn take_back(&mut self, epoch: u64, hold: &Hold) -> Amount {
+        let Some(lost) = self.0.get_mut(&(epoch, hold.account.clone())) else { return Amount::ZERO };
         let part = hold.amount.at_least_zero().min(lost.charged);
         lost.charged = lost.charged.minus(part);
         part
@@ -98,10 +98,10 @@ impl LostMoney {
 }
 
 fn own_charges(open: &Open, policy: ExpiryCharge) -> Vec<Charge> {
-    let cost = |hold: NanoUsd| match policy {
+    let cost = |hold: Amount| match policy {
         ExpiryCharge::WorstCase => hold,
-        ExpiryCharge::InputOnly => hold.min(open.input_cost),
-        ExpiryCharge::Nothing => NanoUsd::ZERO,
+        ExpiryCharge::InputOnly => hold.min(open.input_cost.into()),
+        ExpiryCharge::Nothing => Amount::ZERO,
     };
     open.holds.iter().map(|h| Charge { account: h.account.clone(), hold: h.amount, cost: cost(h.amount) }).collect()
 }
@@ -112,10 +112,10 @@ fn settled(now: Timestamp, report: &Report, open: &Open) -> Vec<Line> {
     let holds: &[Hold] = if open.unknown { &report.holds } else { &open.holds };
     let (admitted_at, key) = if open.unknown { (report.admitted_at, &report.key) } else { (open.at, &open.key) };
     let line = |n: u16, attempt: Option<Attempt>, kind| {
-        let cost = attempt.as_ref().map_or(NanoUsd::ZERO, |a| a.cost.at_least_zero());
+        let cost = attempt.as_ref().map_or(Amount::ZERO, |a| a.cost.at_least_zero().into());
         let first = n <= 1;
         let charge =
-            |h: &Hold| Charge { account: h.account.clone(), hold: if first { h.amount.at_least_zero() } else { NanoUsd::ZERO }, cost };
+            |h: &Hold| Charge { account: h.account.clone(), hold: if first { h.amount.at_least_zero() } else { Amount::ZERO }, cost };
         Line {
             permit: report.permit,
             n,
@@ -141,11 +141,11 @@ fn corrected(now: Timestamp, report: &Report, expired: &Expired, lost: &mut Lost
         // so that the others, if there are any, stay covered.
         let charge = |h: &Hold| {
             let part = lost.take_back(report.permit.epoch, h);
-            Charge { account: h.account.clone(), hold: part, cost: truth.minus(part) }
+            Charge { account: h.account.clone(), hold: part, cost: Amount::from(truth).minus(part) }
         };
         report.holds.iter().map(charge).collect()
     } else {
-        let charge = |c: &Charge| Charge { account: c.account.clone(), hold: NanoUsd::ZERO, cost: truth.minus(c.cost) };
+        let charge = |c: &Charge| Charge { account: c.account.clone(), hold: Amount::ZERO, cost: Amount::from(truth).minus(c.cost) };
         expired.charges.iter().map(charge).collect()
     };
     Line {

@@ -4,7 +4,7 @@ use super::MAX_TALLY;
 use super::facts::{Expired, Line, LineKind};
 use super::ledger::Ledger;
 use crate::protocol::{Counts, Outcome};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, Timestamp};
 
 /// What a minute counter is counted under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,7 +30,7 @@ impl Ledger {
         // Each account is charged the same; the request cost it once. Only what a crash forgot is charged
         // by account.
         let truth = line.attempt.as_ref().map(|a| a.cost).unwrap_or_default();
-        let most = |amounts: &mut dyn Iterator<Item = NanoUsd>| amounts.max().unwrap_or_default();
+        let most = |amounts: &mut dyn Iterator<Item = Amount>| amounts.max().unwrap_or_default().usd();
         let (requests, cost) = match (line.kind, corrects) {
             // It may never have been given: it is a request when somebody tells of it.
             (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut line.charges.iter().map(|c| c.cost))),

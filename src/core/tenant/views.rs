@@ -1,7 +1,7 @@
 //! What operators and callers may look at.
 
 use super::Tenant;
-use super::admit::subject;
+use super::admit::{plain, subject};
 use super::ledger::account_key;
 use crate::config::Scope;
 use crate::protocol::{BudgetState, Denial, LimitState, Live, Reply};
@@ -21,42 +21,47 @@ impl Tenant {
                 None => return Reply::Denied { why: Denial::Key, limit: None },
             },
         };
-        let subjects = |scope: Scope| -> Vec<String> {
+        let subjects = |scope: &Scope| -> Vec<String> {
             match (scope, &key) {
                 (Scope::Tenant, _) => vec![String::new()],
-                (Scope::Key, Some(id)) => vec![id.clone()],
-                (Scope::Key, None) => self.keys.values().filter(|k| k.works(now)).map(|k| k.view.id.clone()).collect(),
+                (_, Some(id)) => vec![id.clone()],
+                (_, None) => self.keys.values().filter(|k| k.works(now)).map(|k| k.view.id.clone()).collect(),
             }
         };
-        let limit_subjects: Vec<_> = config.limits.iter().map(|l| (l, subjects(l.scope))).collect();
-        let budget_subjects: Vec<_> = config.budgets.iter().map(|b| (b, subjects(b.scope))).collect();
+        let limit_subjects: Vec<_> = config.limits.iter().filter(|l| plain(l)).map(|l| (l, subjects(&l.scope))).collect();
+        let budget_subjects: Vec<_> = config.budgets.iter().map(|b| (b, subjects(&b.scope))).collect();
         let mut live = Live { key: key.clone(), models, ..Live::default() };
         for (limit, subjects) in limit_subjects {
             for name in subjects {
-                let window = self.ledger.window(limit, subject(limit.scope, &name));
+                let window = self.ledger.window(limit, subject(&limit.scope, &name));
                 live.limits.push(LimitState {
                     id: limit.id.clone(),
                     subject: name.clone(),
-                    limit: limit.requests,
+                    limit: limit.amount.whole(),
+                    measure: limit.measure,
+                    shadow: false,
                     window_s: limit.window_s,
-                    remaining: limit.requests.saturating_sub(window.used(now)),
+                    remaining: limit.amount.whole().saturating_sub(window.used(now)),
                     reset: window.empty_in(now),
                 });
             }
         }
         for (budget, subjects) in budget_subjects {
             for name in subjects {
-                let account = account_key(&budget.id, &name, budget.period, now);
+                let account = account_key(&budget.id, &name, budget.span, now);
                 let money = self.ledger.accounts.get(&account).copied().unwrap_or_default();
                 live.budgets.push(BudgetState {
                     id: budget.id.clone(),
                     subject: name,
-                    limit: budget.limit_usd,
-                    spent: money.spent,
-                    held: money.held,
-                    orphaned: money.orphaned,
+                    limit: budget.limit(now).usd(),
+                    spent: money.spent.usd(),
+                    held: money.held.usd(),
+                    orphaned: money.orphaned.usd(),
                     period_start: account.period,
-                    resets_at: budget.period.end(account.period),
+                    resets_at: budget.span.end(account.period),
+                    rolling_s: None,
+                    crossed: Vec::new(),
+                    shadow: false,
                 });
             }
         }

@@ -77,7 +77,7 @@ impl Oracle {
     /// Old accounts go, but not the one that a budget uses now.
     fn may_be_forgotten(&self, key: &AccountKey) -> bool {
         let budgets = self.config.iter().flat_map(|c| &c.config.budgets);
-        let current = budgets.filter(|b| b.id == key.budget).any(|b| b.period.start(self.time.clock) == key.period);
+        let current = budgets.filter(|b| b.id == key.rule).any(|b| b.span.start(self.time.clock) == key.period);
         !current && key.period.0 < self.time.clock.0 - RETENTION
     }
 
@@ -89,8 +89,7 @@ impl Oracle {
         for shown in &live.budgets {
             let rule = self.config.iter().flat_map(|c| &c.config.budgets).find(|b| b.id == shown.id);
             let rule = rule.ok_or("a budget is shown that is not there")?;
-            let account =
-                AccountKey { budget: shown.id.clone(), subject: shown.subject.clone(), period: rule.period.start(self.time.clock) };
+            let account = AccountKey::budget(&shown.id, &shown.subject, rule.span.start(self.time.clock));
             let charged = self.charged.get(&account).copied().unwrap_or(0);
             let (mine, theirs) = (self.held(&account, epoch, true), self.held(&account, epoch, false));
             if shown.spent.get() != charged || shown.held.get() < mine || shown.orphaned.get() < theirs {
@@ -100,9 +99,9 @@ impl Oracle {
         for shown in &live.limits {
             let rule = self.config.iter().flat_map(|c| &c.config.limits).find(|l| l.id == shown.id);
             let rule = rule.ok_or("a limit is shown that is not there")?;
-            let key = if shown.subject == subject(rule.scope, &shown.subject) { &shown.subject } else { "" };
+            let key = if shown.subject == subject(&rule.scope, &shown.subject) { &shown.subject } else { "" };
             let within = self.windows.within(self.time.now(), rule, key, span(rule));
-            if rule.requests.saturating_sub(within) < shown.remaining {
+            if rule.amount.whole().saturating_sub(within) < shown.remaining {
                 return Err(format!("{within} were admitted, but shown is {shown:?}"));
             }
         }

@@ -1,7 +1,8 @@
 //! How permits end: each once, with the truth.
 
-use super::{Broken, End, Given, Oracle, add, nano};
+use super::{Broken, End, Given, Oracle, add};
 use tollgate_core::tenant::{Line, LineKind};
+use tollgate_core::units::Amount;
 
 impl Oracle {
     /// Looks at the lines of one journal row.
@@ -137,7 +138,7 @@ impl Oracle {
         let attempt = given.sent.as_ref().and_then(|sent| sent.get(usize::from(line.n) - 1));
         let right = line.attempt.is_some() && line.attempt.as_ref() == attempt && line.kind == LineKind::Settled;
         let cost = attempt.map_or(0, |a| a.cost.get());
-        let charged = line.charges.iter().all(|c| c.cost.get() == cost && c.hold == nano(0));
+        let charged = line.charges.iter().all(|c| c.cost.get() == cost && c.hold == Amount::ZERO);
         if !right || !charged || line.charges.len() != given.holds.len() {
             return Err(format!("is not the attempt {attempt:?}"));
         }

@@ -15,7 +15,7 @@ use tollgate_core::config::{Config, ExpiryCharge};
 use tollgate_core::ids::PermitId;
 use tollgate_core::protocol::{Admit, Attempt, Counts, Denial, Hold, Permit, Report};
 use tollgate_core::tenant::{Charge, Fact, Key, StoredConfig, Write};
-use tollgate_core::units::{NanoUsd, Timestamp};
+use tollgate_core::units::{Amount, NanoUsd, Timestamp};
 use windows::{Windows, span, subject};
 
 /// What was broken.
@@ -201,8 +201,8 @@ impl Oracle {
         self.windows.admit(now, &config.limits, &permit.key)?;
 
         let wanted = config.budgets.iter().map(|b| {
-            let account = AccountKey { budget: b.id.clone(), subject: subject(b.scope, &permit.key), period: b.period.start(permit.at) };
-            Hold { account, amount: admit.worst_case }
+            let account = AccountKey::budget(&b.id, &subject(&b.scope, &permit.key), b.span.start(permit.at));
+            Hold { account, amount: admit.worst_case.into() }
         });
         if wanted.ne(permit.holds.iter().cloned()) {
             return Err(format!("the permit {} holds {:?}", permit.id, permit.holds));
@@ -211,7 +211,7 @@ impl Oracle {
             add(&mut self.open, &hold.account, hold.amount.get());
             add(&mut self.exposed, &hold.account, hold.amount.get());
             // What costs nothing passes an overdrawn budget: it makes nothing worse.
-            if hold.amount == nano(0) {
+            if hold.amount == Amount::ZERO {
                 continue;
             }
             let limit = budget.limit_usd.get();
@@ -256,7 +256,7 @@ impl Oracle {
                 let reach = 65 * ((span(limit) + 63) / 64);
                 let key = key.map_or("", |k| k.id.as_str());
                 let within = self.windows.within(self.time.now(), limit, key, reach);
-                if *retry_after < 1 || (self.calm && within < limit.requests) {
+                if *retry_after < 1 || (self.calm && within < limit.amount.whole()) {
                     return Err(format!("denied after {within} of {limit:?}, to wait {retry_after}"));
                 }
                 Ok(())
@@ -264,11 +264,8 @@ impl Oracle {
             Denial::Budget { budget, limit, spent, held, .. } => {
                 self.tally.denied_by_budget += 1;
                 let rule = stored.config.budgets.iter().find(|b| b.id == *budget).ok_or("denied by no budget")?;
-                let account = AccountKey {
-                    budget: budget.clone(),
-                    subject: subject(rule.scope, key.map_or("", |k| k.id.as_str())),
-                    period: rule.period.start(self.time.clock),
-                };
+                let whose = subject(&rule.scope, key.map_or("", |k| k.id.as_str()));
+                let account = AccountKey::budget(budget, &whose, rule.span.start(self.time.clock));
                 let charged = self.charged.get(&account).copied().unwrap_or(0);
                 let open = self.open.get(&account).copied().unwrap_or(0);
                 let told = spent.plus(*held).plus(admit.worst_case) > *limit && *limit == rule.limit_usd;
@@ -317,7 +314,7 @@ impl Oracle {
             return Ok(());
         }
         for (account, spent) in &self.charged {
-            let bound = self.highest.get(&account.budget).copied().unwrap_or(0) + self.excess.get(account).copied().unwrap_or(0);
+            let bound = self.highest.get(&account.rule).copied().unwrap_or(0) + self.excess.get(account).copied().unwrap_or(0);
             if *spent > bound {
                 return Err(format!("{spent} are spent in {account:?}, more than {bound}"));
             }

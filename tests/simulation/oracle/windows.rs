@@ -31,11 +31,11 @@ impl Windows {
     /// When a limit was broken by it.
     pub fn admit(&mut self, now: i64, limits: &[Limit], key: &str) -> Result<(), String> {
         for limit in limits {
-            let times = self.admitted.entry((limit.id.clone(), subject(limit.scope, key))).or_default();
+            let times = self.admitted.entry((limit.id.clone(), subject(&limit.scope, key))).or_default();
             times.push(now);
             let within = times.iter().filter(|t| **t > now - span(limit)).count() as u64;
-            if within > limit.requests {
-                return Err(format!("{within} admissions in {} s, limit `{}` allows {}", limit.window_s, limit.id, limit.requests));
+            if within > limit.amount.whole() {
+                return Err(format!("{within} admissions in {} s, limit `{}` allows {}", limit.window_s, limit.id, limit.amount.whole()));
             }
             if times.len() > 10_000 {
                 times.retain(|t| *t > now - 86_400_000);
@@ -46,13 +46,13 @@ impl Windows {
 
     /// How many were admitted in the last `span` milliseconds.
     pub fn within(&self, now: i64, limit: &Limit, key: &str, span: i64) -> u64 {
-        let times = self.admitted.get(&(limit.id.clone(), subject(limit.scope, key)));
+        let times = self.admitted.get(&(limit.id.clone(), subject(&limit.scope, key)));
         times.map_or(0, |times| times.iter().filter(|t| **t > now - span).count() as u64)
     }
 }
 
-pub fn subject(scope: Scope, key: &str) -> String {
-    if scope == Scope::Key { key.to_owned() } else { String::new() }
+pub fn subject(scope: &Scope, key: &str) -> String {
+    if *scope == Scope::Key { key.to_owned() } else { String::new() }
 }
 
 /// Length of a limit's window in milliseconds.

@@ -12,7 +12,7 @@ use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
 use crate::protocol::{Admit, Attempt, BudgetState, Denial, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
-use crate::units::NanoUsd;
+use crate::units::{Amount, NanoUsd};
 
 /// 2024-03-10T00:00:00Z, a Sunday.
 const START: i64 = 1_710_028_800_000;
@@ -34,6 +34,10 @@ fn config(text: &str) -> Config {
         config.permit.lifetime_s = 60;
     }
     config
+}
+
+fn amount(n: i64) -> Amount {
+    Amount::new(n)
 }
 
 fn nano(n: i64) -> NanoUsd {
@@ -64,6 +68,7 @@ impl Desk {
             last4: "wxyz".to_owned(),
             models: models.iter().map(|m| (*m).to_owned()).collect(),
             expires_at,
+            ..NewKey::default()
         }))
     }
 
@@ -134,6 +139,7 @@ impl Desk {
             model: "fast".to_owned(),
             worst_case: nano(worst_case),
             input_cost: nano(worst_case / 4),
+            ..Admit::default()
         };
         self.ask(Command::Admit(admit))
     }

@@ -34,6 +34,7 @@ fn rows_per_request(per_second: i64) -> f64 {
             model: "fast".to_owned(),
             worst_case: nano(1_000 + n % 7),
             input_cost: nano(100),
+            ..Admit::default()
         };
         let outcome = desk.tenant.handle(Timestamp(desk.now), Command::Admit(admit));
         count += rows(&outcome.writes, outcome.alarm.is_some());

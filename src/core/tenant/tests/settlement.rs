@@ -68,7 +68,7 @@ fn silence_is_charged_by_policy() {
         desk.report(&[report(&permit, &[30, 10])]);
         assert_eq!(desk.money(), (40, 0, 0), "{policy}");
         assert_eq!(desk.kinds(), [Silent, Corrected], "{policy}");
-        assert_eq!(desk.lines()[1].charges[0].cost, nano(40 - charged));
+        assert_eq!(desk.lines()[1].charges[0].cost, amount(40 - charged));
     }
 }
 
@@ -130,9 +130,9 @@ fn a_permit_settles_into_the_period_that_it_was_given_in() {
     let next = desk.permit(1_000);
     desk.report(&[report(&permit, &[600]), report(&next, &[5])]);
     assert_eq!(desk.money(), (5, 0, 0));
-    let yesterday = AccountKey { budget: "m".to_owned(), subject: String::new(), period: Timestamp(START) };
+    let yesterday = AccountKey::budget("m", "", Timestamp(START));
     let account: Account = desk.tenant.ledger.accounts[&yesterday];
-    assert_eq!((account.spent, account.held), (nano(600), nano(0)));
+    assert_eq!((account.spent, account.held), (amount(600), amount(0)));
 }
 
 #[test]
