@@ -2,8 +2,8 @@
 //! `SqlCursor::one` (which never answers on zero rows).
 
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Counts, Totals, UsageRow};
-use tollgate_core::tenant::{Query, Snapshot, Stored, Write};
+use tollgate_core::protocol::{Counts, Reply, Totals, UsageRow, ViolationRow};
+use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
 use tollgate_core::units::{NanoUsd, Timestamp};
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
 
@@ -22,6 +22,8 @@ const TENANT_STEPS: &[&str] = &[
        status INTEGER NOT NULL, outcome TEXT NOT NULL, requests INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
        output_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, latency_ms INTEGER NOT NULL,
        PRIMARY KEY (minute, key, provider, model, status, outcome)) WITHOUT ROWID",
+    "CREATE TABLE violations (minute INTEGER NOT NULL, key TEXT NOT NULL, rule TEXT NOT NULL, shadow INTEGER NOT NULL,
+       count INTEGER NOT NULL, PRIMARY KEY (minute, key, rule, shadow)) WITHOUT ROWID",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -191,6 +193,11 @@ impl Store {
                     self.add_usage(row)?;
                 }
             }
+            Write::Violations(rows) => {
+                for row in rows {
+                    self.add_violation(row)?;
+                }
+            }
             Write::Config(config) => {
                 self.exec(
                     "INSERT INTO config (version, at, body) VALUES (?, ?, ?)",
@@ -203,12 +210,18 @@ impl Store {
             Write::Trim { before, up_to } => {
                 self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM violations WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {
-                for statement in
-                    ["DELETE FROM journal", "DELETE FROM snapshot", "DELETE FROM config", "DELETE FROM keys", "DELETE FROM usage"]
-                {
+                for statement in [
+                    "DELETE FROM journal",
+                    "DELETE FROM snapshot",
+                    "DELETE FROM config",
+                    "DELETE FROM keys",
+                    "DELETE FROM usage",
+                    "DELETE FROM violations",
+                ] {
                     self.exec(statement, Vec::new())?;
                 }
             }
@@ -254,12 +267,44 @@ impl Store {
         Ok(())
     }
 
+    fn add_violation(&self, row: &ViolationRow) -> Result<(), Failed> {
+        let values =
+            vec![int(row.minute.0)?, text(row.key.as_str()), text(row.rule.as_str()), int(i64::from(row.shadow))?, count(row.count)?];
+        self.exec("INSERT INTO violations VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", values)?;
+        Ok(())
+    }
+
     /// Answers a question.
-    pub fn read(&self, query: &Query) -> Result<Vec<UsageRow>, Failed> {
-        let Query::Usage { from, to } = query;
+    pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
-            return Ok(Vec::new());
+            return Ok(match query {
+                Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
+                Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
+            });
         }
+        // An object that has not written since it was updated lacks the newer tables.
+        self.prepare()?;
+        match query {
+            Query::Usage { from, to } => self.usage(*from, *to).map(|rows| Reply::Usage { rows }),
+            Query::Violations { from, to } => {
+                let rows = self.violations(*from, *to)?;
+                Ok(Reply::Violations { top: top(&rows), rows })
+            }
+        }
+    }
+
+    fn violations(&self, from: Timestamp, to: Timestamp) -> Result<Vec<ViolationRow>, Failed> {
+        let rows = self.rows(
+            "SELECT minute, key, rule, shadow, count FROM violations WHERE minute >= ? AND minute < ?
+             ORDER BY minute, key, rule, shadow LIMIT ?",
+            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
+        )?;
+        let violation =
+            |mut r: Row| ViolationRow { minute: Timestamp(r.int()), key: r.text(), rule: r.text(), shadow: r.int() != 0, count: r.count() };
+        Ok(rows.into_iter().map(violation).collect())
+    }
+
+    fn usage(&self, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, Failed> {
         let rows = self.rows(
             "SELECT minute, key, provider, model, status, outcome, requests, input_tokens, output_tokens, cost, latency_ms
              FROM usage WHERE minute >= ? AND minute < ? ORDER BY minute, key, provider, model, status, outcome LIMIT ?",

@@ -58,6 +58,8 @@ impl Store {
                     self.snapshot = Some(self.mutated_snapshot(snapshot));
                     self.seen = self.seen.max(clock);
                 }
+                // Denials may be lost by a kill: nothing hangs on them.
+                Write::Violations(_) => {}
                 Write::Usage(rows) => rows.iter().for_each(|row| self.add_usage(row)),
                 Write::Config(config) => {
                     // An older snapshot is compared with a newer one only under the same configuration.

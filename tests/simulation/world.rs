@@ -134,6 +134,9 @@ impl World {
             return Err("the same turn has two outcomes".to_owned());
         }
         self.turns += 1;
+        if let Some(broken) = outcome.broken.first() {
+            return Err(format!("the ledger itself found: {broken}"));
+        }
         if matches!(outcome.answer, Answer::Reply(Reply::Denied { .. })) {
             self.oracle.denials += 1;
         }
@@ -147,6 +150,7 @@ impl World {
                 }
                 Reply::Done
             }
+            Answer::Read(Query::Violations { .. }) => Reply::Done,
         };
         if let Input::Message(command) = &input {
             self.judge(command, &reply)?;

@@ -1,7 +1,9 @@
 //! What one rule has used, holds and may hold.
 
 use super::Measure;
-use crate::units::{Amount, Timestamp};
+use crate::limit::{Age, Shape};
+use crate::protocol::Crossed;
+use crate::units::{Amount, Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Which account: a rule, whose share of it, and the period.
@@ -29,19 +31,27 @@ impl AccountKey {
     pub fn budget(rule: &str, subject: &str, period: Timestamp) -> AccountKey {
         AccountKey { rule: rule.to_owned(), subject: subject.to_owned(), period, measure: Measure::Budget, by_provider: false }
     }
+
+    /// The account of a rule without periods.
+    pub fn timeless(rule: &str, subject: &str, measure: Measure) -> AccountKey {
+        AccountKey { rule: rule.to_owned(), subject: subject.to_owned(), period: Timestamp(0), measure, by_provider: false }
+    }
 }
 
 fn is_budget(measure: &Measure) -> bool {
     *measure == Measure::Budget
 }
 
-/// Money spent, promised, and allowed to be promised.
+/// What was used, is promised, and may be promised.
 ///
 /// `held ≤ credit` always: the part that a crash could make us forget is covered by what is already
-/// on disk. `spent + held + orphaned ≤ limit` at every admission.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// on disk. What is committed is at or below the limit at every admission.
+///
+/// Where the rule forgets with time (`age`), that part counts holds too, from their admission on, and
+/// settlement corrects it. `held` and `orphaned` are then only kept for the credit.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Account {
-    /// Settled. Durable.
+    /// Settled, where it is not forgotten. Durable.
     #[serde(rename = "s")]
     pub spent: Amount,
     /// Held by permits that this life of the object issued. Memory.
@@ -57,41 +67,120 @@ pub struct Account {
     /// requests that cost more than their worst case. Since the load.
     #[serde(skip)]
     pub excess: Amount,
+    /// What was used lately, where it is forgotten with time.
+    #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+    pub age: Option<Age>,
+    /// Thresholds that were crossed in this period.
+    #[serde(rename = "x", default, skip_serializing_if = "Vec::is_empty")]
+    pub crossed: Vec<Crossed>,
 }
 
 impl Account {
-    /// What is no longer free: spent, held or possibly held.
-    pub fn committed(&self) -> Amount {
-        self.spent.plus(self.held).plus(self.orphaned)
+    /// An empty account.
+    pub fn new(shape: Option<Shape>) -> Account {
+        Account { age: shape.map(Age::new), ..Account::default() }
+    }
+
+    /// What is no longer free: used, held or possibly held.
+    pub fn committed(&mut self, now: Timestamp) -> Amount {
+        match &mut self.age {
+            Some(age) => age.used(now),
+            None => self.spent.plus(self.held).plus(self.orphaned),
+        }
+    }
+
+    /// What is settled. Where it ages, holds cannot be told from it.
+    pub fn used(&mut self, now: Timestamp) -> Amount {
+        match &mut self.age {
+            Some(age) => age.used(now),
+            None => self.spent,
+        }
     }
 
     /// What another hold may still take of `limit`.
-    pub fn free(&self, limit: Amount) -> Amount {
-        limit.minus(self.committed()).at_least_zero()
+    pub fn free(&mut self, now: Timestamp, limit: Amount) -> Amount {
+        limit.minus(self.committed(now)).at_least_zero()
     }
 
-    /// Ends a hold of this life.
-    pub fn end(&mut self, hold: Amount) {
+    /// Whether `n` more fit under `limit`. What costs nothing always does.
+    ///
+    /// # Errors
+    /// Milliseconds until they would, where that is known.
+    pub fn check(&mut self, now: Timestamp, n: Amount, limit: Amount) -> Result<(), Option<Millis>> {
+        if n == Amount::ZERO {
+            return Ok(());
+        }
+        match &mut self.age {
+            Some(age) => age.check(now, n, limit),
+            None if n <= limit.minus(self.spent.plus(self.held).plus(self.orphaned)) => Ok(()),
+            None => Err(None),
+        }
+    }
+
+    /// Takes a hold.
+    pub fn hold(&mut self, now: Timestamp, n: Amount) {
+        self.held = self.held.plus(n);
+        if let Some(age) = &mut self.age {
+            age.take(now, n);
+        }
+    }
+
+    /// A hold of this life, taken at `at`, ends at `now` with its truth. Whether it was there.
+    pub fn end(&mut self, at: Timestamp, now: Timestamp, hold: Amount, truth: Amount) -> bool {
+        let there = hold <= self.held;
         self.held = self.held.minus(hold).at_least_zero();
+        self.settle(at, now, hold, truth);
+        there
     }
 
-    /// Ends a hold of an earlier life.
-    pub fn end_orphan(&mut self, hold: Amount) {
+    /// A hold of an earlier life ends.
+    pub fn end_orphan(&mut self, at: Timestamp, now: Timestamp, hold: Amount, truth: Amount) {
         self.orphaned = self.orphaned.minus(hold).at_least_zero();
+        self.settle(at, now, hold, truth);
+    }
+
+    /// What was counted as `was` turns out to be `is`. Only what ages has counted `was`.
+    pub fn settle(&mut self, at: Timestamp, now: Timestamp, was: Amount, is: Amount) {
+        match &mut self.age {
+            Some(age) => age.settle(at, now, was, is),
+            None => self.spent = self.spent.plus(is),
+        }
+    }
+
+    /// A truth that was charged as `was` changes by `change`.
+    pub fn correct(&mut self, at: Timestamp, now: Timestamp, was: Amount, change: Amount) {
+        match &mut self.age {
+            Some(age) => age.settle(at, now, was, was.plus(change).at_least_zero()),
+            None => self.spent = self.spent.plus(change),
+        }
     }
 
     /// Takes over what an earlier life left: `known` is held by permits that are on disk. Returns what
     /// permits that the disk knows nothing of may hold besides; `limit` is the limit that they were
     /// checked against, absent if there cannot be any.
     ///
-    /// Not all of the credit need be out: together they hold at most what the limit had left.
-    pub fn orphan(&mut self, known: Amount, limit: Option<Amount>) -> Amount {
+    /// Not all of the credit need be out: together they hold at most what the limit had left. Where what
+    /// is used ages, what they may hold counts from now on, later than it was taken.
+    pub fn orphan(&mut self, now: Timestamp, known: Amount, limit: Option<Amount>) -> Amount {
         let unknown = limit.map_or(Amount::ZERO, |limit| {
-            let left = limit.plus(self.excess).minus(self.spent).minus(self.orphaned).minus(known);
-            self.credit.minus(known).min(left).at_least_zero()
+            let committed = match &mut self.age {
+                Some(age) => age.used(now),
+                None => self.spent.plus(self.orphaned).plus(known),
+            };
+            self.credit.minus(known).min(limit.plus(self.excess).minus(committed)).at_least_zero()
         });
         self.orphaned = self.orphaned.plus(known).plus(unknown);
         (self.held, self.credit, self.excess) = (Amount::ZERO, Amount::ZERO, Amount::ZERO);
+        if let Some(age) = &mut self.age {
+            age.take(now, unknown);
+        }
         unknown
+    }
+
+    /// Whether nothing would be lost with it.
+    pub fn is_idle(&mut self, now: Timestamp) -> bool {
+        self.used(now) == Amount::ZERO
+            && self.crossed.is_empty()
+            && [self.held, self.credit, self.orphaned].iter().all(|n| *n == Amount::ZERO)
     }
 }

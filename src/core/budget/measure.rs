@@ -33,13 +33,13 @@ impl Measure {
         matches!(self, Measure::Budget | Measure::Rolling | Measure::Cost | Measure::Session)
     }
 
+    /// Whether it counts requests.
+    pub fn is_requests(self) -> bool {
+        self == Measure::Requests
+    }
+
     /// Whether it counts tokens.
     pub fn is_tokens(self) -> bool {
         matches!(self, Measure::InputTokens | Measure::OutputTokens | Measure::Tokens)
-    }
-
-    /// Whether what was used is forgotten with time.
-    pub fn ages(self) -> bool {
-        !matches!(self, Measure::Budget | Measure::Concurrency)
     }
 }

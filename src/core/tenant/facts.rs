@@ -38,6 +38,19 @@ pub enum Fact {
         /// One for each attempt.
         lines: Vec<Line>,
     },
+    /// A budget has spent so much of its limit, for the first time in its period.
+    Crossed {
+        /// When.
+        at: Timestamp,
+        /// The budget's account.
+        account: AccountKey,
+        /// Which threshold, in percent.
+        percent: u8,
+        /// The limit that it is a part of.
+        limit: Amount,
+        /// What was spent then.
+        spent: Amount,
+    },
 }
 
 /// How a permit ended, as far as one attempt is concerned.
@@ -107,9 +120,16 @@ pub struct Open {
     /// The part of each hold that is input.
     #[serde(default)]
     pub input_cost: NanoUsd,
+    /// Input tokens at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_tokens: u64,
     /// Whether a crash forgot the rest: it may never have been given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A permit that was closed for its silence, and may still be corrected.
@@ -124,7 +144,7 @@ pub struct Expired {
     pub unknown: bool,
 }
 
-/// Money of an earlier life, in one account, that permits hold of which a crash left no trace.
+/// What of an earlier life, in one account, that permits hold of which a crash left no trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// May still be held.
@@ -133,13 +153,20 @@ pub struct Lost {
     /// Was charged when they expired, and not yet taken back by corrections.
     #[serde(rename = "c")]
     pub charged: Amount,
+    /// When it was taken for held: where what is used ages, it counts from then on.
+    #[serde(rename = "t", default, skip_serializing_if = "is_epoch")]
+    pub at: Timestamp,
+}
+
+fn is_epoch(at: &Timestamp) -> bool {
+    *at == Timestamp::default()
 }
 
 impl Fact {
     /// When it happened.
     pub fn at(&self) -> Timestamp {
         match self {
-            Fact::Started { at, .. } | Fact::Credit { at, .. } => *at,
+            Fact::Started { at, .. } | Fact::Credit { at, .. } | Fact::Crossed { at, .. } => *at,
             Fact::Lines { lines } => lines.iter().map(|l| l.at).max().unwrap_or_default(),
         }
     }

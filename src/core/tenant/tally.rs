@@ -1,7 +1,7 @@
 //! Minute counters: what was used, and what is due to be added to the ones on disk.
 
 use super::MAX_TALLY;
-use super::facts::{Expired, Line, LineKind};
+use super::facts::{Charge, Expired, Line, LineKind};
 use super::ledger::Ledger;
 use crate::protocol::{Counts, Outcome};
 use crate::units::{Amount, Timestamp};
@@ -33,10 +33,10 @@ impl Ledger {
         let most = |amounts: &mut dyn Iterator<Item = Amount>| amounts.max().unwrap_or_default().usd();
         let (requests, cost) = match (line.kind, corrects) {
             // It may never have been given: it is a request when somebody tells of it.
-            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut line.charges.iter().map(|c| c.cost))),
-            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut line.charges.iter().map(|c| c.hold)))),
+            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut money(&line.charges).map(|c| c.cost))),
+            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut money(&line.charges).map(|c| c.hold)))),
             (LineKind::Corrected, was) => {
-                let charged = was.map(|w| most(&mut w.charges.iter().map(|c| c.cost))).unwrap_or_default();
+                let charged = was.map(|w| most(&mut money(&w.charges).map(|c| c.cost))).unwrap_or_default();
                 (0, truth.minus(charged))
             }
             (LineKind::Settled | LineKind::Released, _) => (1, truth),
@@ -64,6 +64,11 @@ impl Ledger {
         }
         self.tally.entry(key).or_default().add(counts);
     }
+}
+
+/// What was charged in money.
+fn money(charges: &[Charge]) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(|c| c.account.measure.is_money())
 }
 
 /// Start of the minute.

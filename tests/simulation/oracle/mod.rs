@@ -151,7 +151,7 @@ impl Oracle {
                 }
                 Write::DeleteAll => self.deleted(),
                 Write::Trim { .. } => self.trimmed(writes),
-                Write::Snapshot(_) | Write::Usage(_) => {}
+                Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
             }
         }
         Ok(())

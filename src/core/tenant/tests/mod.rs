@@ -88,9 +88,10 @@ impl Desk {
                     self.stored.keys.push((**key).clone());
                 }
                 Write::DeleteAll => self.stored = Stored::default(),
-                Write::Usage(_) | Write::Trim { .. } => {}
+                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } => {}
             }
         }
+        assert_eq!(outcome.broken, Vec::<String>::new());
         self.alarm = outcome.alarm.or(self.alarm);
         self.writes.extend(outcome.writes);
         for account in self.tenant.ledger.accounts.values() {

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 fn rows(writes: &[Write], alarm: bool) -> usize {
     let of = |write: &Write| match write {
         Write::Usage(rows) => rows.len(),
+        Write::Violations(rows) => rows.len(),
         Write::Append { .. } | Write::Snapshot(_) | Write::Config(_) | Write::Key(_) => 1,
         Write::Trim { .. } | Write::DeleteAll => 0,
     };

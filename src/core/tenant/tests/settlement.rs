@@ -131,7 +131,7 @@ fn a_permit_settles_into_the_period_that_it_was_given_in() {
     desk.report(&[report(&permit, &[600]), report(&next, &[5])]);
     assert_eq!(desk.money(), (5, 0, 0));
     let yesterday = AccountKey::budget("m", "", Timestamp(START));
-    let account: Account = desk.tenant.ledger.accounts[&yesterday];
+    let account: &Account = &desk.tenant.ledger.accounts[&yesterday];
     assert_eq!((account.spent, account.held), (amount(600), amount(0)));
 }
 
