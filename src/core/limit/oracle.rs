@@ -32,9 +32,9 @@ impl Admitted {
 }
 
 fn requests(overruns: bool) -> impl Strategy<Value = Vec<Request>> {
-    let truth = if overruns { prop_oneof![9 => 0_i64..=100, 1 => 100_i64..300] } else { prop_oneof![3 => 0_i64..=100, 1 => Just(0_i64)] };
+    let truth = if overruns { prop_oneof![9 => 0_i64..101, 1 => 100_i64..300] } else { prop_oneof![3 => 0_i64..101, 1 => 0_i64..1] };
     let one = (prop_oneof![4 => 0_i64..60, 1 => 0_i64..900], 0_i64..=60, truth, prop_oneof![3 => 0_i64..80, 1 => 0_i64..3_000]);
-    prop::collection::vec(one.prop_map(|(gap, worst, truth, takes)| Request { gap, worst, truth, takes }), 1..120)
+    prop::collection::vec(one.prop_map(|(gap, worst, truth, takes)| Request { gap, worst, truth, takes }), 1..50)
 }
 
 /// Lets the requests come, tells the truth when it is due, and returns what was let in.
@@ -141,7 +141,7 @@ proptest! {
     fn the_told_wait_of_a_bucket_is_exact(amount in 1_i64..200, window in 1_i64..2_000, burst in 1_i64..300, n in 1_i64..300, requests in requests(true)) {
         let mut wrong = None;
         drive(Shape::Bucket(Amount::new(amount), window), burst, &requests, |now, age, _| {
-            let mut check = |at: i64| age.clone().check(Timestamp(at), Amount::new(n), Amount::new(burst));
+            let check = |at: i64| age.clone().check(Timestamp(at), Amount::new(n), Amount::new(burst));
             match check(now) {
                 Ok(()) => {}
                 Err(None) if n > burst => {}
