@@ -24,6 +24,9 @@ const TENANT_STEPS: &[&str] = &[
        PRIMARY KEY (minute, key, provider, model, status, outcome)) WITHOUT ROWID",
     "CREATE TABLE violations (minute INTEGER NOT NULL, key TEXT NOT NULL, rule TEXT NOT NULL, shadow INTEGER NOT NULL,
        count INTEGER NOT NULL, PRIMARY KEY (minute, key, rule, shadow)) WITHOUT ROWID",
+    "CREATE TABLE claims (key TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, hash)) WITHOUT ROWID",
+    "CREATE TABLE answers (key TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+       PRIMARY KEY (key, hash, part))",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -60,6 +63,16 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
 
 fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failed> {
     serde_json::from_str(body).map_err(|e| format!("a stored row cannot be read: {e}"))
+}
+
+/// A long text in pieces that a row can hold.
+fn pieces(body: &str) -> impl Iterator<Item = &str> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        let (head, tail) = rest.split_at(rest.floor_char_boundary(PART));
+        rest = tail;
+        (!head.is_empty()).then_some(head)
+    })
 }
 
 /// A row's columns.
@@ -159,6 +172,9 @@ impl Store {
         for mut row in self.rows("SELECT body FROM keys ORDER BY hash", Vec::new())? {
             stored.keys.push(parse(&row.text())?);
         }
+        for mut row in self.rows("SELECT body FROM claims ORDER BY key, hash", Vec::new())? {
+            stored.claims.push(parse(&row.text())?);
+        }
         let parts: String = self.rows("SELECT body FROM snapshot ORDER BY part", Vec::new())?.iter_mut().map(Row::text).collect();
         let mut after = 0;
         if !parts.is_empty() {
@@ -207,6 +223,25 @@ impl Store {
             Write::Key(key) => {
                 self.exec("INSERT OR REPLACE INTO keys (hash, body) VALUES (?, ?)", vec![text(key.hash.as_str()), json(key)?])?;
             }
+            Write::Claim(claim) => {
+                self.exec(
+                    "INSERT OR REPLACE INTO claims (key, hash, body) VALUES (?, ?, ?)",
+                    vec![text(claim.key.as_str()), text(claim.hash.as_str()), json(claim)?],
+                )?;
+            }
+            Write::Answer { key, hash, answer } => {
+                let body = serde_json::to_string(answer).map_err(|e| e.to_string())?;
+                for (part, piece) in (0_i64..).zip(pieces(&body)) {
+                    self.exec(
+                        "INSERT OR REPLACE INTO answers (key, hash, part, body) VALUES (?, ?, ?, ?)",
+                        vec![text(key.as_str()), text(hash.as_str()), int(part)?, text(piece)],
+                    )?;
+                }
+            }
+            Write::Unclaim { key, hash } => {
+                self.exec("DELETE FROM claims WHERE key = ? AND hash = ?", vec![text(key.as_str()), text(hash.as_str())])?;
+                self.exec("DELETE FROM answers WHERE key = ? AND hash = ?", vec![text(key.as_str()), text(hash.as_str())])?;
+            }
             Write::Trim { before, up_to } => {
                 self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
@@ -221,6 +256,8 @@ impl Store {
                     "DELETE FROM keys",
                     "DELETE FROM usage",
                     "DELETE FROM violations",
+                    "DELETE FROM claims",
+                    "DELETE FROM answers",
                 ] {
                     self.exec(statement, Vec::new())?;
                 }
@@ -231,12 +268,9 @@ impl Store {
 
     fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), Failed> {
         let body = serde_json::to_string(snapshot).map_err(|e| e.to_string())?;
-        let mut rest = body.as_str();
         let mut part = 0_i64;
-        while !rest.is_empty() {
-            let (head, tail) = rest.split_at(rest.floor_char_boundary(PART));
-            self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(head)])?;
-            rest = tail;
+        for piece in pieces(&body) {
+            self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(piece)])?;
             part = part.saturating_add(1);
         }
         self.exec("DELETE FROM snapshot WHERE part >= ?", vec![int(part)?])?;
@@ -280,6 +314,7 @@ impl Store {
             return Ok(match query {
                 Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
                 Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
+                Query::Answer { .. } => Reply::Replay { stored: None },
             });
         }
         // An object that has not written since it was updated lacks the newer tables.
@@ -289,6 +324,14 @@ impl Store {
             Query::Violations { from, to } => {
                 let rows = self.violations(*from, *to)?;
                 Ok(Reply::Violations { top: top(&rows), rows })
+            }
+            Query::Answer { key, hash } => {
+                let mut rows = self.rows(
+                    "SELECT body FROM answers WHERE key = ? AND hash = ? ORDER BY part",
+                    vec![text(key.as_str()), text(hash.as_str())],
+                )?;
+                let body: String = rows.iter_mut().map(Row::text).collect();
+                Ok(Reply::Replay { stored: if body.is_empty() { None } else { Some(parse(&body)?) } })
             }
         }
     }

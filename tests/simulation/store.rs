@@ -6,8 +6,8 @@
 
 use crate::mutants::Mutant;
 use std::collections::BTreeMap;
-use tollgate_core::protocol::{Counts, UsageRow};
-use tollgate_core::tenant::{Fact, Key, Snapshot, Stored, StoredConfig, Write};
+use tollgate_core::protocol::{Counts, StoredAnswer, UsageRow};
+use tollgate_core::tenant::{Claim, Fact, Key, Snapshot, Stored, StoredConfig, Write};
 use tollgate_core::units::Timestamp;
 
 /// What a minute counter is counted under.
@@ -21,6 +21,8 @@ pub struct Store {
     configs: BTreeMap<u64, StoredConfig>,
     keys: BTreeMap<String, Key>,
     usage: BTreeMap<UsageKey, Counts>,
+    claims: BTreeMap<(String, String), Claim>,
+    pub answers: BTreeMap<(String, String), StoredAnswer>,
     pub alarm: Option<Timestamp>,
     /// The latest time of a turn that wrote to the ledger.
     pub seen: Timestamp,
@@ -57,6 +59,16 @@ impl Store {
                     self.before = self.snapshot.take().map(|s| (s, version));
                     self.snapshot = Some(self.mutated_snapshot(snapshot));
                     self.seen = self.seen.max(clock);
+                }
+                Write::Claim(claim) => {
+                    self.claims.insert((claim.key.clone(), claim.hash.clone()), (**claim).clone());
+                }
+                Write::Answer { key, hash, answer } => {
+                    self.answers.insert((key.clone(), hash.clone()), (**answer).clone());
+                }
+                Write::Unclaim { key, hash } => {
+                    self.claims.remove(&(key.clone(), hash.clone()));
+                    self.answers.remove(&(key.clone(), hash.clone()));
                 }
                 // Denials may be lost by a kill: nothing hangs on them.
                 Write::Violations(_) => {}
@@ -120,6 +132,7 @@ impl Store {
             keys: self.keys.values().map(through_text).collect(),
             snapshot,
             journal,
+            claims: self.claims.values().map(through_text).collect(),
         }
     }
 

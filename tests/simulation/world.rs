@@ -151,6 +151,7 @@ impl World {
                 Reply::Done
             }
             Answer::Read(Query::Violations { .. }) => Reply::Done,
+            Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.store.answers.get(&(key, hash)).cloned() },
         };
         if let Input::Message(command) = &input {
             self.judge(command, &reply)?;

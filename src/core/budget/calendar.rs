@@ -8,9 +8,7 @@
 //! hours are cut short.
 
 use super::{Period, Zone};
-use crate::units::{Millis, Timestamp};
-
-const HOUR: Millis = 3_600_000;
+use crate::units::Timestamp;
 
 /// A period, and the time zone that its beginnings are those of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

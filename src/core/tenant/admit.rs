@@ -1,7 +1,8 @@
 //! Admission: everything at once, or nothing.
 
+use super::claims::Found;
 use super::rules::{Asked, Demand, Rule, plain};
-use super::{Fact, MAX_GRANT, Open, Tenant, Write};
+use super::{Answer, Fact, MAX_GRANT, Open, Tenant, Write};
 use crate::budget::Measure;
 use crate::config::{Config, Limit, Scope};
 use crate::ids::PermitId;
@@ -14,21 +15,32 @@ const REPORT_WITHIN: i64 = 250;
 const REPORT_SOON: i64 = 10;
 
 impl Tenant {
-    pub(super) fn admit(&mut self, now: Timestamp, admit: &Admit, writes: &mut Vec<Write>) -> Reply {
+    pub(super) fn admit(&mut self, now: Timestamp, admit: &Admit, writes: &mut Vec<Write>) -> Answer {
         let Some(stored) = self.config.clone() else {
-            return Reply::NoTenant;
+            return Answer::Reply(Reply::NoTenant);
         };
         let Some(key) = self.keys.get(&admit.key_hash).filter(|k| k.works(now)) else {
             self.ledger.denied(now, "", "", "key", 401);
-            return Reply::Denied { why: Denial::Key, limit: None };
+            return denied(Denial::Key, None);
         };
         if stored.version != admit.config {
-            return self.configuration();
+            return Answer::Reply(self.configuration());
         }
         let key = key.clone();
         if !key.may_use(&admit.model) {
             self.ledger.denied(now, &key.id, &admit.model, "model", 403);
-            return Reply::Denied { why: Denial::Model, limit: None };
+            return denied(Denial::Model, None);
+        }
+        if let Some(idempotency) = &admit.idempotency {
+            match self.claimed(now, &key.id, idempotency) {
+                Found::Free => {}
+                Found::Denied(why) => {
+                    self.ledger.denied(now, &key.id, &admit.model, "idempotency", 409);
+                    return denied(why, None);
+                }
+                Found::Replay(Ok(query)) => return Answer::Read(query),
+                Found::Replay(Err(reply)) => return Answer::Reply(reply),
+            }
         }
         let config = &stored.config;
         let asked = Asked { now, key: &key.id, admit, of_key: &key.metadata };
@@ -37,7 +49,7 @@ impl Tenant {
             let status = if matches!(why, Denial::Limit { .. }) { 429 } else { 402 };
             self.ledger.denied(now, &key.id, &admit.model, &rule, status);
             let limit = self.nearest_limit(now, config, &key.id, &demands, Measure::is_requests);
-            return Reply::Denied { why, limit };
+            return denied(why, limit);
         }
         let mut shadow = Vec::new();
         let holds = self.holds(now, &demands, &mut shadow);
@@ -46,11 +58,25 @@ impl Tenant {
         }
         self.extend_credit(now, config, &key.id, &holds, writes);
         let id = self.reserve(&asked, config, &holds);
+        if let Some(idempotency) = &admit.idempotency {
+            self.claim(now, &key.id, idempotency, id, writes);
+        }
         self.check_books(now, &demands, &holds);
         let report_within = self.report_within(now, &demands);
         let limit = self.nearest_limit(now, config, &key.id, &demands, Measure::is_requests);
         let token_limit = self.nearest_limit(now, config, &key.id, &demands, Measure::is_tokens);
-        Reply::Permit(Permit { id, key: key.id.clone(), at: now, holds, limit, report_within, token_limit, shadow, critical: key.critical })
+        let key_id = key.id.clone();
+        Answer::Reply(Reply::Permit(Permit {
+            id,
+            key: key_id,
+            at: now,
+            holds,
+            limit,
+            report_within,
+            token_limit,
+            shadow,
+            critical: key.critical,
+        }))
     }
 
     /// Takes what was found free.
@@ -225,6 +251,10 @@ impl Tenant {
         });
         if scarce { REPORT_SOON } else { REPORT_WITHIN }
     }
+}
+
+fn denied(why: Denial, limit: Option<LimitState>) -> Answer {
+    Answer::Reply(Reply::Denied { why, limit })
 }
 
 fn over_limit(limit: &Limit, subject: &str, left: Amount, wait: Option<Millis>) -> Denial {

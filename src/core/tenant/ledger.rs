@@ -1,7 +1,7 @@
 //! The ledger's state and the one function that changes its durable part: [`Ledger::apply`].
 
 use super::facts::{Expired, Fact, Lost, Open, Snapshot};
-use super::rules::{cap, plain, shape};
+use super::rules::{cap, of_rule, plain, shape};
 use super::tally::TallyKey;
 use super::violations::ViolationKey;
 use super::{RETENTION, TIDY_AFTER};
@@ -25,6 +25,8 @@ pub(super) struct Ledger {
     pub granted: u64,
     pub windows: BTreeMap<(String, String), Window>,
     pub accounts: BTreeMap<AccountKey, Account>,
+    /// How many of them each rule has.
+    pub subjects: BTreeMap<AccountKey, usize>,
     pub live: BTreeMap<u64, Open>,
     pub orphans: BTreeMap<PermitId, Open>,
     /// By life and account. Part of `orphaned` there.
@@ -64,7 +66,16 @@ impl Ledger {
             ..Ledger::default()
         };
         ledger.presume(s.granted);
+        ledger.count_subjects();
         ledger
+    }
+
+    fn count_subjects(&mut self) {
+        self.subjects.clear();
+        for key in self.accounts.keys() {
+            let count = self.subjects.entry(of_rule(key)).or_default();
+            *count = count.saturating_add(1);
+        }
     }
 
     /// While loading, every permit that may have been given counts as given, until a line ends it.
@@ -185,6 +196,8 @@ impl Ledger {
     pub fn account(&mut self, config: &Config, key: &AccountKey) -> &mut Account {
         if !self.accounts.contains_key(key) {
             self.accounts.insert(key.clone(), Account::new(shape(config, key)));
+            let count = self.subjects.entry(of_rule(key)).or_default();
+            *count = count.saturating_add(1);
         }
         self.accounts.entry(key.clone()).or_default()
     }
@@ -245,6 +258,7 @@ impl Ledger {
         }
         self.windows.retain(|_, w| w.used(now) > 0);
         self.accounts.retain(|_, account| !account.is_idle(now));
+        self.count_subjects();
         self.forget_expired(now);
         self.covered = self.journal;
         // Credit that is not handed out is still to be returned.

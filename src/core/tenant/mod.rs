@@ -18,6 +18,7 @@
 mod admit;
 mod apply;
 mod books;
+mod claims;
 mod facts;
 mod keys;
 mod ledger;
@@ -27,6 +28,7 @@ mod tally;
 mod views;
 mod violations;
 
+pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
 pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 pub use keys::Key;
 pub use violations::top;
@@ -34,7 +36,7 @@ pub use violations::top;
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
-use crate::protocol::{Command, Reply, UsageRow, ViolationRow};
+use crate::protocol::{Command, Reply, StoredAnswer, UsageRow, ViolationRow};
 use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +78,24 @@ pub enum Write {
     Config(Box<StoredConfig>),
     /// Insert or replace a key.
     Key(Box<Key>),
+    /// Insert or replace a claim, by its key and hash.
+    Claim(Box<Claim>),
+    /// Store the answer of a claim.
+    Answer {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
+        /// The answer.
+        answer: Box<StoredAnswer>,
+    },
+    /// Forget a claim and its answer.
+    Unclaim {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
+    },
     /// Forget journal rows that are older than `before` and not newer than row `up_to`, counters
     /// and configuration versions (but the current) older than `before`.
     Trim {
@@ -108,6 +128,13 @@ pub enum Query {
         from: Timestamp,
         /// To.
         to: Timestamp,
+    },
+    /// The answer of a claim.
+    Answer {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
     },
     /// Counters of denials in `[from, to)`. [`top`] tells who leads.
     Violations {
@@ -147,6 +174,7 @@ pub struct Tenant {
     /// By hash of the key.
     keys: BTreeMap<String, Key>,
     ledger: Ledger,
+    claims: claims::Claims,
     /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
     begun: bool,
     /// When the alarm will ring, as far as this life knows.
@@ -166,6 +194,8 @@ pub struct Stored {
     pub snapshot: Option<Snapshot>,
     /// Journal rows after it, in order.
     pub journal: Vec<(u64, Vec<Fact>)>,
+    /// All claims, without their answers.
+    pub claims: Vec<Claim>,
 }
 
 impl Tenant {
@@ -174,6 +204,7 @@ impl Tenant {
         let mut tenant = Tenant { config: stored.config.map(Rc::new), ..Tenant::default() };
         tenant.ledger.loading = true;
         tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
+        tenant.claims = claims::Claims::load(stored.claims);
         if let Some(snapshot) = stored.snapshot {
             tenant.clock = snapshot.at;
             tenant.ledger = Ledger::restore(snapshot);
@@ -195,7 +226,7 @@ impl Tenant {
         let now = self.begin(now);
         let mut writes = Vec::new();
         let answer = match command {
-            Command::Admit(admit) => Answer::Reply(self.admit(now, &admit, &mut writes)),
+            Command::Admit(admit) => self.admit(now, &admit, &mut writes),
             Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
             Command::Configuration => Answer::Reply(self.configuration()),
             Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
@@ -208,7 +239,7 @@ impl Tenant {
                 }
                 Answer::Read(Query::Violations { from, to })
             }
-            Command::Complete { .. } => Answer::Reply(Reply::Done),
+            Command::Complete { permit, answer } => Answer::Reply(self.complete(permit, answer, &mut writes)),
             Command::RevokeKey { id } => Answer::Reply(self.revoke_key(now, &id, &mut writes)),
             Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
             Command::Usage { from, to } => {
@@ -335,6 +366,7 @@ impl Tenant {
                 self.ledger.forget(now, &stored.config);
             }
             self.ledger.dirty = true;
+            self.forget_claims(now, writes);
             self.snapshot(now, self.idle(now), writes);
             writes.push(Write::Trim { before: Timestamp(now.0.saturating_sub(RETENTION)), up_to: self.ledger.covered });
         }

@@ -140,12 +140,16 @@ impl Ledger {
             return;
         }
         let others = AccountKey { subject: OTHERS.to_owned(), ..account.clone() };
-        let of_rule = self.accounts.range(AccountKey { subject: String::new(), period: Timestamp(i64::MIN), ..account.clone() }..);
-        let many = of_rule.take_while(|(k, _)| k.rule == account.rule).nth(MAX_SUBJECTS).is_some();
+        let many = self.subjects.get(&of_rule(account)).is_some_and(|n| *n >= MAX_SUBJECTS);
         if many || self.accounts.contains_key(&others) {
             *account = others;
         }
     }
+}
+
+/// A rule in a period, whosever share: what subjects are counted under.
+pub(super) fn of_rule(account: &AccountKey) -> AccountKey {
+    AccountKey { subject: String::new(), ..account.clone() }
 }
 
 /// How a rule's account forgets; `None` where it does not.

@@ -89,6 +89,7 @@ impl Tenant {
         }
         let charges = lines.iter().flat_map(|l| &l.charges);
         let touched: BTreeSet<AccountKey> = charges.filter(|c| c.cost > Amount::ZERO).map(|c| c.account.clone()).collect();
+        self.end_claims(&lines, writes);
         self.record(now, vec![Fact::Lines { lines }], writes);
         let crossed = self.crossings(now, touched.iter());
         self.record(now, crossed, writes);

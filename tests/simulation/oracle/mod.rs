@@ -152,6 +152,7 @@ impl Oracle {
                 Write::DeleteAll => self.deleted(),
                 Write::Trim { .. } => self.trimmed(writes),
                 Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
+                Write::Claim(_) | Write::Answer { .. } | Write::Unclaim { .. } => {}
             }
         }
         Ok(())

@@ -7,7 +7,7 @@ const LIMIT_AND_BUDGET: &str = r#"{"limits":[{"id":"rpm","requests":50,"window_s
 
 #[test]
 fn a_tenant_that_is_not_there_is_not_made_by_asking() {
-    let mut desk = Desk { tenant: Tenant::default(), now: START, stored: Stored::default(), alarm: None, writes: Vec::new() };
+    let mut desk = Desk::empty();
     assert_eq!(desk.admit_as("a", 1), Reply::NoTenant);
     assert_eq!(desk.ask(Command::Tick), Reply::NoTenant);
     assert_eq!(desk.ask(Command::Report { reports: Vec::new() }), Reply::NoTenant);

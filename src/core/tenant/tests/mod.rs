@@ -2,7 +2,9 @@
 #![expect(clippy::arithmetic_side_effects, reason = "where a test overflows, it fails")]
 
 mod admission;
+mod claims;
 mod crashes;
+mod limits;
 mod operators;
 mod rows;
 mod settlement;
@@ -11,7 +13,7 @@ mod stored;
 use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
-use crate::protocol::{Admit, Attempt, BudgetState, Denial, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
+use crate::protocol::{Admit, Attempt, BudgetState, Denial, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
 use crate::units::{Amount, NanoUsd};
 
 /// 2024-03-10T00:00:00Z, a Sunday.
@@ -25,6 +27,7 @@ struct Desk {
     alarm: Option<Timestamp>,
     /// All writes so far.
     writes: Vec<Write>,
+    answers: BTreeMap<(String, String), StoredAnswer>,
 }
 
 /// A configuration from JSON. A permit lives for 60 s unless it says otherwise.
@@ -47,11 +50,17 @@ fn nano(n: i64) -> NanoUsd {
 impl Desk {
     /// A tenant with this configuration and the keys `a` and `b`.
     fn new(text: &str) -> Desk {
-        let mut desk = Desk { tenant: Tenant::default(), now: START, stored: Stored::default(), alarm: None, writes: Vec::new() };
+        let mut desk = Desk::empty();
         desk.configure(text);
         desk.key("a", &[], None);
         desk.key("b", &[], None);
         desk
+    }
+
+    /// A tenant that is not there.
+    fn empty() -> Desk {
+        let (tenant, stored) = (Tenant::default(), Stored::default());
+        Desk { tenant, now: START, stored, alarm: None, writes: Vec::new(), answers: BTreeMap::new() }
     }
 
     fn configure(&mut self, text: &str) {
@@ -88,6 +97,18 @@ impl Desk {
                     self.stored.keys.push((**key).clone());
                 }
                 Write::DeleteAll => self.stored = Stored::default(),
+                Write::Claim(claim) => {
+                    self.stored.claims.retain(|c| (&c.key, &c.hash) != (&claim.key, &claim.hash));
+                    let text = serde_json::to_string(claim).unwrap();
+                    self.stored.claims.push(serde_json::from_str(&text).unwrap());
+                }
+                Write::Answer { key, hash, answer } => {
+                    self.answers.insert((key.clone(), hash.clone()), (**answer).clone());
+                }
+                Write::Unclaim { key, hash } => {
+                    self.stored.claims.retain(|c| (&c.key, &c.hash) != (key, hash));
+                    self.answers.remove(&(key.clone(), hash.clone()));
+                }
                 Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } => {}
             }
         }
@@ -99,6 +120,7 @@ impl Desk {
         }
         match outcome.answer {
             Answer::Reply(reply) => reply,
+            Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.answers.get(&(key, hash)).cloned() },
             Answer::Read(_) => Reply::Done,
         }
     }
