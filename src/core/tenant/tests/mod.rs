@@ -6,6 +6,7 @@ mod claims;
 mod crashes;
 mod limits;
 mod operators;
+mod properties;
 mod rows;
 mod settlement;
 mod stored;
