@@ -10,6 +10,9 @@ impl World {
     pub fn step(&mut self) -> Result<(), Broken> {
         self.pause();
         self.finish();
+        if self.chance.one_in(3) {
+            self.complete()?;
+        }
         if self.store.alarm.is_some_and(|at| at <= self.now()) && self.chance.one_in(3) {
             self.ring()?;
         }

@@ -132,7 +132,7 @@ impl Store {
             keys: self.keys.values().map(through_text).collect(),
             snapshot,
             journal,
-            claims: self.claims.values().map(through_text).collect(),
+            claims: self.claims.values().filter(|_| self.mutant != Some(Mutant::ClaimsAreForgotten)).map(through_text).collect(),
         }
     }
 
@@ -172,6 +172,7 @@ impl Store {
             }
             Some(Mutant::PermitsLeaveNoOrphans) => snapshot.granted = snapshot.issued,
             Some(Mutant::WindowsAreForgotten) => snapshot.windows.clear(),
+            Some(Mutant::AgesAreForgotten) => snapshot.accounts.retain(|(_, account)| account.age.is_none()),
             _ => {}
         }
         snapshot

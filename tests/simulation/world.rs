@@ -189,6 +189,11 @@ impl World {
                 self.oracle.granted(admit, permit)
             }
             (Command::Admit(admit), Reply::Denied { why, .. }) => self.oracle.denied(admit, why),
+            (Command::Admit(admit), Reply::Replay { stored }) => self.oracle.replayed(admit, stored.as_ref()),
+            (Command::Complete { permit, answer }, Reply::Done) => {
+                self.oracle.completed(*permit, answer);
+                Ok(())
+            }
             (Command::Admit(_), Reply::Configuration { .. } | Reply::NoTenant) => Ok(()),
             (Command::Report { reports }, Reply::Done) => self.oracle.acknowledged(reports),
             (Command::Live { key_hash: None }, Reply::Live(live)) => {

@@ -156,25 +156,36 @@ impl Account {
     }
 
     /// Takes over what an earlier life left: `known` is held by permits that are on disk. Returns what
-    /// permits that the disk knows nothing of may hold besides; `limit` is the limit that they were
-    /// checked against, absent if there cannot be any.
+    /// permits that the disk knows nothing of may hold besides, and what of it counts in the age; `limit` is
+    /// the limit that they were checked against, absent if there cannot be any.
     ///
     /// Not all of the credit need be out: together they hold at most what the limit had left. Where what
-    /// is used ages, what they may hold counts from now on, later than it was taken.
-    pub fn orphan(&mut self, now: Timestamp, known: Amount, limit: Option<Amount>) -> Amount {
-        let unknown = limit.map_or(Amount::ZERO, |limit| {
-            let committed = match &mut self.age {
-                Some(age) => age.used(now),
-                None => self.spent.plus(self.orphaned).plus(known),
-            };
-            self.credit.minus(known).min(limit.plus(self.excess).minus(committed)).at_least_zero()
-        });
+    /// is used ages, they may hold more, since some of it no longer counts; what does counts from now on,
+    /// later than it was taken.
+    pub fn orphan(&mut self, now: Timestamp, known: Amount, limit: Option<Amount>) -> (Amount, Amount) {
+        let more = self.credit.minus(known).at_least_zero();
+        let (unknown, counted) = match (&mut self.age, limit) {
+            (_, None) => (Amount::ZERO, Amount::ZERO),
+            (Some(age), Some(limit)) => {
+                let counted = more.min(limit.plus(self.excess).minus(age.used(now))).at_least_zero();
+                age.take(now, counted);
+                (more, counted)
+            }
+            (None, Some(limit)) => {
+                let left = limit.plus(self.excess).minus(self.spent).minus(self.orphaned).minus(known);
+                (more.min(left).at_least_zero(), Amount::ZERO)
+            }
+        };
         self.orphaned = self.orphaned.plus(known).plus(unknown);
         (self.held, self.credit, self.excess) = (Amount::ZERO, Amount::ZERO, Amount::ZERO);
+        (unknown, counted)
+    }
+
+    /// A permit that a crash forgot ends, or is corrected: of what counts for its kind, `back` was its.
+    pub fn reveal(&mut self, from: Timestamp, at: Timestamp, now: Timestamp, back: Amount, is: Amount) {
         if let Some(age) = &mut self.age {
-            age.take(now, unknown);
+            age.reveal(from, at, now, back, is);
         }
-        unknown
     }
 
     /// Whether nothing would be lost with it.

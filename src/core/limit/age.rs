@@ -68,6 +68,18 @@ impl Age {
         }
     }
 
+    /// Of what was counted at `from` for requests that nobody knew, `was` turns out to be one that was
+    /// admitted at `at` and used `is`.
+    pub fn reveal(&mut self, from: Timestamp, at: Timestamp, now: Timestamp, was: Amount, is: Amount) {
+        match self {
+            Age::Window(window) => {
+                window.replace(from, was.whole(), 0);
+                window.record(at, is.whole());
+            }
+            Age::Bucket(bucket) => bucket.replace(from, now, was, is),
+        }
+    }
+
     /// Milliseconds until nothing counts any more, if nothing else is admitted.
     pub fn empty_in(&mut self, now: Timestamp) -> Millis {
         match self {

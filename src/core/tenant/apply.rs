@@ -65,7 +65,10 @@ impl Ledger {
             match (first.kind, lost) {
                 (LineKind::Corrected, Some(lost)) if hold > Amount::ZERO => {
                     lost.charged = lost.charged.minus(hold).at_least_zero();
-                    account.correct(lost.at, now, hold, cost);
+                    match account.age {
+                        Some(_) => account.reveal(lost.at, admitted, now, lost.left(lost.charged), hold.plus(cost)),
+                        None => account.correct(admitted, now, hold, cost),
+                    }
                 }
                 (LineKind::Corrected, _) => {
                     let was = corrects.iter().flat_map(|c| &c.charges).find(|c| c.account == *key);
@@ -81,10 +84,17 @@ impl Ledger {
                 (kind, Some(lost)) if unknown => {
                     let part = hold.min(lost.held);
                     lost.held = lost.held.minus(part);
-                    account.end_orphan(lost.at, now, part, cost);
-                    if kind == LineKind::Expired {
+                    let expired = kind == LineKind::Expired;
+                    if expired {
                         lost.charged = lost.charged.plus(cost);
                     }
+                    match account.age {
+                        // What is charged goes on counting as it did.
+                        Some(_) if expired => account.reveal(lost.at, admitted, now, lost.left(lost.charged), Amount::ZERO),
+                        Some(_) => account.reveal(lost.at, admitted, now, lost.left(lost.held), cost),
+                        None => account.settle(admitted, now, part, cost),
+                    }
+                    account.orphaned = account.orphaned.minus(part).at_least_zero();
                 }
                 (_, _) if unknown => account.settle(admitted, now, Amount::ZERO, cost),
                 (_, _) => account.end_orphan(admitted, now, hold, cost),
@@ -118,7 +128,8 @@ impl Ledger {
         }
         for ((_, key), lost) in self.lost.iter_mut().filter(|((e, _), _)| *e == epoch) {
             if let Some(account) = self.accounts.get_mut(key) {
-                account.end_orphan(lost.at, now, lost.held, Amount::ZERO);
+                account.orphaned = account.orphaned.minus(lost.held).at_least_zero();
+                account.reveal(lost.at, now, now, lost.left(lost.charged), Amount::ZERO);
             }
             lost.held = Amount::ZERO;
         }

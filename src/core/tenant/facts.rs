@@ -153,9 +153,25 @@ pub struct Lost {
     /// Was charged when they expired, and not yet taken back by corrections.
     #[serde(rename = "c")]
     pub charged: Amount,
-    /// When it was taken for held: where what is used ages, it counts from then on.
+    /// What of it counts in the age of an account that has one.
+    #[serde(rename = "n", default, skip_serializing_if = "is_nothing")]
+    pub counted: Amount,
+    /// When it was taken for held: what counts in the age does from then on.
     #[serde(rename = "t", default, skip_serializing_if = "is_epoch")]
     pub at: Timestamp,
+}
+
+impl Lost {
+    /// So much of it is left, held or charged: less of it can count. Returns what counts no more.
+    pub fn left(&mut self, left: Amount) -> Amount {
+        let back = self.counted.minus(left).at_least_zero();
+        self.counted = self.counted.minus(back);
+        back
+    }
+}
+
+fn is_nothing(n: &Amount) -> bool {
+    *n == Amount::ZERO
 }
 
 fn is_epoch(at: &Timestamp) -> bool {

@@ -165,9 +165,9 @@ impl Ledger {
         for (key, account) in &mut self.accounts {
             let known = known.get(key).copied().unwrap_or_default();
             let limit = cap(config, key).filter(|_| unknown > 0);
-            let held = account.orphan(now, known, limit);
+            let (held, counted) = account.orphan(now, known, limit);
             if held > Amount::ZERO {
-                self.lost.insert((epoch, key.clone()), Lost { held, charged: Amount::ZERO, at: now });
+                self.lost.insert((epoch, key.clone()), Lost { held, charged: Amount::ZERO, counted, at: now });
             }
         }
         (self.issued, self.granted) = (0, 0);

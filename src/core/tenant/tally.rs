@@ -3,6 +3,7 @@
 use super::MAX_TALLY;
 use super::facts::{Charge, Expired, Line, LineKind};
 use super::ledger::Ledger;
+use crate::budget::Measure;
 use crate::protocol::{Counts, Outcome};
 use crate::units::{Amount, Timestamp};
 
@@ -33,8 +34,9 @@ impl Ledger {
         let most = |amounts: &mut dyn Iterator<Item = Amount>| amounts.max().unwrap_or_default().usd();
         let (requests, cost) = match (line.kind, corrects) {
             // It may never have been given: it is a request when somebody tells of it.
-            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut money(&line.charges).map(|c| c.cost))),
-            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut money(&line.charges).map(|c| c.hold)))),
+            (LineKind::Expired, _) if line.key.is_empty() => (0, most(&mut budgets(&line.charges).map(|c| c.cost))),
+            (LineKind::Expired, _) => (1, most(&mut money(&line.charges).map(|c| c.cost))),
+            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut budgets(&line.charges).map(|c| c.hold)))),
             (LineKind::Corrected, was) => {
                 let charged = was.map(|w| most(&mut money(&w.charges).map(|c| c.cost))).unwrap_or_default();
                 (0, truth.minus(charged))
@@ -64,6 +66,11 @@ impl Ledger {
         }
         self.tally.entry(key).or_default().add(counts);
     }
+}
+
+/// What was charged to budgets with periods. Of what a crash forgot only these know how much it was.
+fn budgets(charges: &[Charge]) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(|c| c.account.measure == Measure::Budget)
 }
 
 /// What was charged in money.

@@ -1,5 +1,6 @@
 //! Who was admitted when: the definition of a limit, written without slots.
 
+use super::demand::plain;
 use std::collections::BTreeMap;
 use tollgate_core::config::{Config, Limit, Scope};
 
@@ -13,8 +14,8 @@ impl Windows {
     /// A limit that was not there before starts empty. One that has a new length keeps what its old
     /// length still showed.
     pub fn changed(&mut self, now: i64, before: Option<&Config>, after: &Config) {
-        for limit in &after.limits {
-            let old = before.and_then(|c| c.limits.iter().find(|l| l.id == limit.id));
+        for limit in after.limits.iter().filter(|l| plain(l)) {
+            let old = before.and_then(|c| c.limits.iter().find(|l| plain(l) && l.id == limit.id));
             for (_, times) in self.admitted.iter_mut().filter(|((id, _), _)| *id == limit.id) {
                 match old {
                     None => times.clear(),
@@ -30,7 +31,7 @@ impl Windows {
     /// # Errors
     /// When a limit was broken by it.
     pub fn admit(&mut self, now: i64, limits: &[Limit], key: &str) -> Result<(), String> {
-        for limit in limits {
+        for limit in limits.iter().filter(|l| plain(l)) {
             let times = self.admitted.entry((limit.id.clone(), subject(&limit.scope, key))).or_default();
             times.push(now);
             let within = times.iter().filter(|t| **t > now - span(limit)).count() as u64;
