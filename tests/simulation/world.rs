@@ -40,6 +40,7 @@ pub struct Object {
     pub epoch: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one a turn")]
 pub enum Input {
     Message(Command),
     Alarm,

@@ -509,4 +509,44 @@ mod tests {
         let reply: Reply = serde_json::from_str(denied).unwrap();
         assert_eq!(serde_json::to_string(&reply).unwrap(), denied);
     }
+
+    /// What was added to them since.
+    #[test]
+    fn additions_to_version_1_stay_readable() {
+        fn stays<T: Serialize + serde::de::DeserializeOwned>(text: &str) {
+            let value: T = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        }
+        stays::<Command>(
+            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}"#,
+        );
+        stays::<Command>(r#"{"t":"complete","permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}"#);
+        stays::<Command>(r#"{"t":"violations","from":1,"to":2}"#);
+        stays::<Command>(
+            r#"{"t":"update_key","id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}"#,
+        );
+        let sparse: Command = serde_json::from_str(r#"{"t":"update_key","id":"k"}"#).unwrap();
+        assert_eq!(sparse, Command::UpdateKey(KeyChange { id: "k".to_owned(), ..KeyChange::default() }));
+        stays::<Reply>(
+            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}"#,
+        );
+        for why in [
+            r#"{"why":"limit","limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}"#,
+            r#"{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}"#,
+            r#"{"why":"max_cost","cap":5}"#,
+            r#"{"why":"session_cap","cap":5,"used":4,"window_s":60,"retry_after":1}"#,
+            r#"{"why":"idempotency","state":"conflict","retry_after":0}"#,
+            r#"{"why":"idempotency","state":"in_progress","retry_after":0}"#,
+            r#"{"why":"idempotency","state":"full","retry_after":0}"#,
+        ] {
+            stays::<Denial>(why);
+        }
+        // What version 1 knew of a denial is still read.
+        let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
+        assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
+        stays::<Reply>(r#"{"t":"replay","stored":{"status":200,"headers":[],"body":"{}"}}"#);
+        stays::<Reply>(
+            r#"{"t":"violations","rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}"#,
+        );
+    }
 }

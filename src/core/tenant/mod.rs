@@ -147,6 +147,10 @@ pub enum Query {
 
 /// The answer of a turn.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(clippy::large_enum_variant, reason = "there is one a turn, and it is nearly always the large one")
+)]
 pub enum Answer {
     /// Known.
     Reply(Reply),

@@ -42,7 +42,7 @@ impl Ledger {
     }
 
     fn budget_state(&mut self, now: Timestamp, config: &Config, budget: &Budget, key: &AccountKey) -> BudgetState {
-        self.look(config, &key, |account| {
+        self.look(config, key, |account| {
             // What ages counts holds among what is used.
             let ages = account.age.is_some();
             let beside = |n: Amount| if ages { Amount::ZERO } else { n };

@@ -24,7 +24,7 @@ pub struct Zone(u16);
 
 /// A day of a rule, and minutes after its midnight by the clock of before.
 #[derive(Debug)]
-pub(self) struct Day {
+struct Day {
     month: u8,
     /// Which of its weekdays, from 1; 5 is the last.
     week: u8,
@@ -35,7 +35,7 @@ pub(self) struct Day {
 
 /// Summer time for ever. Offsets in minutes.
 #[derive(Debug)]
-pub(self) struct Rule {
+struct Rule {
     standard: i16,
     summer: i16,
     begin: Day,

@@ -34,7 +34,7 @@ fn first_at(tz: &TimeZone, local: Civil) -> i64 {
 fn beginning(period: Period, t: Civil) -> Civil {
     let d = t.date();
     let first = match period {
-        Period::Hour | Period::Total => unreachable!("these have no midnight"),
+        Period::Hour | Period::Total => panic!("these have no midnight"),
         Period::Day => d,
         Period::Week => d.checked_sub(i64::from(d.weekday().to_monday_zero_offset()).days()).unwrap(),
         Period::Month => d.first_of_month(),
@@ -46,7 +46,7 @@ fn beginning(period: Period, t: Civil) -> Civil {
 
 fn following(period: Period, t: Civil) -> Civil {
     let span = match period {
-        Period::Hour | Period::Total => unreachable!("these have no midnight"),
+        Period::Hour | Period::Total => panic!("these have no midnight"),
         Period::Day => 1.day(),
         Period::Week => 7.days(),
         Period::Month => 1.month(),

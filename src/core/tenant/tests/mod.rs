@@ -21,6 +21,7 @@ use crate::units::{Amount, NanoUsd};
 const START: i64 = 1_710_028_800_000;
 
 /// A tenant that is driven by hand: its clock, its disk, its alarm.
+#[derive(Clone)]
 struct Desk {
     tenant: Tenant,
     now: i64,
