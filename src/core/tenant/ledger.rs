@@ -8,10 +8,11 @@ use super::{RETENTION, TIDY_AFTER};
 use crate::budget::{Account, AccountKey, Measure};
 use crate::config::{Config, Limit, Scope};
 use crate::ids::PermitId;
-use crate::limit::Age;
 use crate::limit::Window;
+use crate::limit::{Age, Shape};
 use crate::protocol::{Counts, Totals, UsageRow, ViolationRow};
 use crate::units::{Amount, Millis, NanoUsd, Timestamp};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -213,18 +214,8 @@ impl Ledger {
     /// The rules have changed. What was used stays used, however it is counted from now on.
     pub fn fit(&mut self, now: Timestamp, config: &Config) {
         for limit in config.limits.iter().filter(|l| l.measure == Measure::Requests) {
-            let window_of = Age::Window(Window::new(limit.window()));
             if plain(limit) {
-                // From accounts to windows.
-                for (key, account) in &mut self.accounts {
-                    if key.rule == limit.id && key.measure == Measure::Requests && !key.by_provider {
-                        let mut age = account.age.replace(window_of.clone()).unwrap_or_else(|| window_of.clone());
-                        age.fit(now, crate::limit::Shape::Window(limit.window()));
-                        if let Age::Window(window) = age {
-                            self.windows.insert((limit.id.clone(), key.subject.clone()), window);
-                        }
-                    }
-                }
+                self.accounts_to_windows(now, limit);
             } else if matches!(limit.scope, Scope::Tenant | Scope::Key) {
                 let gone: Vec<_> = self.windows.keys().filter(|(id, _)| *id == limit.id).cloned().collect();
                 for key in gone {
@@ -246,6 +237,25 @@ impl Ledger {
                 if cap(config, key).is_some() {
                     age.fit(now, shape);
                 }
+            }
+        }
+    }
+
+    /// What a limit counted in accounts goes on counting in windows. The accounts stay for the permits that
+    /// hold something there, with nothing in them, so that it moves once.
+    fn accounts_to_windows(&mut self, now: Timestamp, limit: &Limit) {
+        let shape = Shape::Window(limit.window());
+        for (key, account) in &mut self.accounts {
+            let same = key.rule == limit.id && key.measure == Measure::Requests && !key.by_provider;
+            let Some(age) = account.age.as_mut().filter(|_| same) else { continue };
+            let mut age = std::mem::replace(age, Age::new(shape));
+            let used = age.used(now).whole();
+            age.fit(now, shape);
+            let place = self.windows.entry((limit.id.clone(), key.subject.clone()));
+            match (place, age) {
+                (Entry::Vacant(empty), Age::Window(window)) if used > 0 => drop(empty.insert(window)),
+                (Entry::Occupied(mut window), _) => window.get_mut().record(now, used),
+                _ => {}
             }
         }
     }

@@ -304,6 +304,20 @@ fn changing_how_a_limit_counts_keeps_what_it_counted() {
     }
 }
 
+/// The account from which a limit had moved overwrote its window at the next change of the configuration.
+#[test]
+fn a_limit_that_moved_is_not_moved_again() {
+    let rpm = |n: u32, rest: &str| format!(r#"{{"limits":[{{"id":"rpm","requests":{n},"window_s":60{rest}}}]}}"#);
+    let mut desk = Desk::new(&rpm(9, r#","algorithm":"token_bucket""#));
+    let _open = desk.permit(0);
+    desk.configure(&rpm(9, ""));
+    (0..3).for_each(|_| drop(desk.permit(0)));
+    for n in [8, 7] {
+        desk.configure(&rpm(n, ""));
+        assert_eq!(desk.limit("rpm", "").remaining, u64::from(n) - 4);
+    }
+}
+
 #[test]
 fn a_top_up_raises_the_limit_until_it_expires() {
     let mut desk = Desk::new(
