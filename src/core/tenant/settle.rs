@@ -9,6 +9,9 @@ use crate::protocol::{Attempt, Crossed, Hold, MAX_REPORTS, Outcome, Reply, Repor
 use crate::units::{Amount, NanoUsd, Timestamp};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Most charges in one journal row: at about 100 bytes each, half of what a row of the disk holds.
+const MAX_CHARGES: usize = 10_000;
+
 impl Ledger {
     /// What the unknown permits of a life are charged when they expire.
     fn lost_charges(&self, epoch: u64, policy: ExpiryCharge) -> Vec<Charge> {
@@ -49,7 +52,7 @@ impl Tenant {
                 lines.push(corrected(now, &report, expired, &mut lost));
             }
         }
-        self.record_lines(now, lines, writes);
+        self.record_lines(now, &lines, writes);
         Reply::Done
     }
 
@@ -79,11 +82,24 @@ impl Tenant {
         let lines: Vec<Line> = lines.collect();
         // After a long silence there may be more than a row of the disk holds.
         for lines in lines.chunks(MAX_REPORTS) {
-            self.record_lines(now, lines.to_vec(), writes);
+            self.record_lines(now, lines, writes);
         }
     }
 
-    fn record_lines(&mut self, now: Timestamp, lines: Vec<Line>, writes: &mut Vec<Write>) {
+    /// Records lines, in as many rows as they need. The lines of a permit stay together.
+    fn record_lines(&mut self, now: Timestamp, lines: &[Line], writes: &mut Vec<Write>) {
+        let mut row: Vec<Line> = Vec::new();
+        for permit in lines.chunk_by(|a, b| a.permit == b.permit) {
+            let charges = |lines: &[Line]| lines.iter().fold(0_usize, |n, l| n.saturating_add(l.charges.len()));
+            if charges(&row).saturating_add(charges(permit)) > MAX_CHARGES {
+                self.record_row(now, std::mem::take(&mut row), writes);
+            }
+            row.extend_from_slice(permit);
+        }
+        self.record_row(now, row, writes);
+    }
+
+    fn record_row(&mut self, now: Timestamp, lines: Vec<Line>, writes: &mut Vec<Write>) {
         if lines.is_empty() {
             return;
         }

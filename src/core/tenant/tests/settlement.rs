@@ -160,6 +160,29 @@ fn a_deleted_tenants_permits_mean_nothing_to_the_next_of_that_name() {
     assert_eq!(desk.money(), (0, 200, 0));
 }
 
+/// A request may be counted by many rules. Reports of a full batch were one row that no disk holds.
+#[test]
+fn a_batch_under_many_rules_ends_in_rows_that_fit() {
+    let rule = |i: usize| format!(r#"{{"id":"m{i}","scope":"provider","limit_usd":"1","period":"month"}}"#);
+    let rules: Vec<String> = (0..64).map(rule).collect();
+    let mut desk = Desk::new(&format!(r#"{{"budgets":[{}]}}"#, rules.join(",")));
+    let mut reports = Vec::new();
+    for _ in 0..100 {
+        let providers = (0..8).map(|i| format!("p{i}")).collect();
+        let admit = Admit { key_hash: "hash-a".to_owned(), config: 1, model: "fast".to_owned(), providers, ..Admit::default() };
+        let Reply::Permit(permit) = desk.ask(Command::Admit(admit)) else { panic!() };
+        reports.push(report(&permit, &[1, 2]));
+    }
+    let written = desk.writes.len();
+    desk.report(&reports);
+    let rows: Vec<String> = desk.writes[written..]
+        .iter()
+        .filter_map(|w| if let Write::Append { facts, .. } = w { Some(serde_json::to_string(facts).unwrap()) } else { None })
+        .collect();
+    assert!(rows.len() > 1 && rows.iter().all(|r| r.len() < 2_000_000), "{:?}", rows.iter().map(String::len).collect::<Vec<_>>());
+    assert_eq!(desk.tenant.ledger.live.len(), 0);
+}
+
 #[test]
 fn a_long_silence_ends_in_rows_that_fit() {
     let mut desk = Desk::new(BUDGET);
