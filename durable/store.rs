@@ -2,8 +2,8 @@
 //! `SqlCursor::one` (which never answers on zero rows).
 
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Counts, Totals, UsageRow};
-use tollgate_core::tenant::{Query, Snapshot, Stored, Write};
+use tollgate_core::protocol::{Counts, Reply, Totals, UsageRow, ViolationRow};
+use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
 use tollgate_core::units::{NanoUsd, Timestamp};
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
 
@@ -22,6 +22,11 @@ const TENANT_STEPS: &[&str] = &[
        status INTEGER NOT NULL, outcome TEXT NOT NULL, requests INTEGER NOT NULL, input_tokens INTEGER NOT NULL,
        output_tokens INTEGER NOT NULL, cost INTEGER NOT NULL, latency_ms INTEGER NOT NULL,
        PRIMARY KEY (minute, key, provider, model, status, outcome)) WITHOUT ROWID",
+    "CREATE TABLE violations (minute INTEGER NOT NULL, key TEXT NOT NULL, rule TEXT NOT NULL, shadow INTEGER NOT NULL,
+       count INTEGER NOT NULL, PRIMARY KEY (minute, key, rule, shadow)) WITHOUT ROWID",
+    "CREATE TABLE claims (key TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, hash)) WITHOUT ROWID",
+    "CREATE TABLE answers (key TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
+       PRIMARY KEY (key, hash, part))",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -58,6 +63,16 @@ fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
 
 fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failed> {
     serde_json::from_str(body).map_err(|e| format!("a stored row cannot be read: {e}"))
+}
+
+/// A long text in pieces that a row can hold.
+fn pieces(body: &str) -> impl Iterator<Item = &str> {
+    let mut rest = body;
+    std::iter::from_fn(move || {
+        let (head, tail) = rest.split_at(rest.floor_char_boundary(PART));
+        rest = tail;
+        (!head.is_empty()).then_some(head)
+    })
 }
 
 /// A row's columns.
@@ -157,6 +172,9 @@ impl Store {
         for mut row in self.rows("SELECT body FROM keys ORDER BY hash", Vec::new())? {
             stored.keys.push(parse(&row.text())?);
         }
+        for mut row in self.rows("SELECT body FROM claims ORDER BY key, hash", Vec::new())? {
+            stored.claims.push(parse(&row.text())?);
+        }
         let parts: String = self.rows("SELECT body FROM snapshot ORDER BY part", Vec::new())?.iter_mut().map(Row::text).collect();
         let mut after = 0;
         if !parts.is_empty() {
@@ -191,6 +209,11 @@ impl Store {
                     self.add_usage(row)?;
                 }
             }
+            Write::Violations(rows) => {
+                for row in rows {
+                    self.add_violation(row)?;
+                }
+            }
             Write::Config(config) => {
                 self.exec(
                     "INSERT INTO config (version, at, body) VALUES (?, ?, ?)",
@@ -200,15 +223,42 @@ impl Store {
             Write::Key(key) => {
                 self.exec("INSERT OR REPLACE INTO keys (hash, body) VALUES (?, ?)", vec![text(key.hash.as_str()), json(key)?])?;
             }
+            Write::Claim(claim) => {
+                self.exec(
+                    "INSERT OR REPLACE INTO claims (key, hash, body) VALUES (?, ?, ?)",
+                    vec![text(claim.key.as_str()), text(claim.hash.as_str()), json(claim)?],
+                )?;
+            }
+            Write::Answer { key, hash, answer } => {
+                let body = serde_json::to_string(answer).map_err(|e| e.to_string())?;
+                for (part, piece) in (0_i64..).zip(pieces(&body)) {
+                    self.exec(
+                        "INSERT OR REPLACE INTO answers (key, hash, part, body) VALUES (?, ?, ?, ?)",
+                        vec![text(key.as_str()), text(hash.as_str()), int(part)?, text(piece)],
+                    )?;
+                }
+            }
+            Write::Unclaim { key, hash } => {
+                self.exec("DELETE FROM claims WHERE key = ? AND hash = ?", vec![text(key.as_str()), text(hash.as_str())])?;
+                self.exec("DELETE FROM answers WHERE key = ? AND hash = ?", vec![text(key.as_str()), text(hash.as_str())])?;
+            }
             Write::Trim { before, up_to } => {
                 self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM violations WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {
-                for statement in
-                    ["DELETE FROM journal", "DELETE FROM snapshot", "DELETE FROM config", "DELETE FROM keys", "DELETE FROM usage"]
-                {
+                for statement in [
+                    "DELETE FROM journal",
+                    "DELETE FROM snapshot",
+                    "DELETE FROM config",
+                    "DELETE FROM keys",
+                    "DELETE FROM usage",
+                    "DELETE FROM violations",
+                    "DELETE FROM claims",
+                    "DELETE FROM answers",
+                ] {
                     self.exec(statement, Vec::new())?;
                 }
             }
@@ -218,12 +268,9 @@ impl Store {
 
     fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), Failed> {
         let body = serde_json::to_string(snapshot).map_err(|e| e.to_string())?;
-        let mut rest = body.as_str();
         let mut part = 0_i64;
-        while !rest.is_empty() {
-            let (head, tail) = rest.split_at(rest.floor_char_boundary(PART));
-            self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(head)])?;
-            rest = tail;
+        for piece in pieces(&body) {
+            self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(piece)])?;
             part = part.saturating_add(1);
         }
         self.exec("DELETE FROM snapshot WHERE part >= ?", vec![int(part)?])?;
@@ -254,12 +301,53 @@ impl Store {
         Ok(())
     }
 
+    fn add_violation(&self, row: &ViolationRow) -> Result<(), Failed> {
+        let values =
+            vec![int(row.minute.0)?, text(row.key.as_str()), text(row.rule.as_str()), int(i64::from(row.shadow))?, count(row.count)?];
+        self.exec("INSERT INTO violations VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", values)?;
+        Ok(())
+    }
+
     /// Answers a question.
-    pub fn read(&self, query: &Query) -> Result<Vec<UsageRow>, Failed> {
-        let Query::Usage { from, to } = query;
+    pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
-            return Ok(Vec::new());
+            return Ok(match query {
+                Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
+                Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
+                Query::Answer { .. } => Reply::Replay { stored: None },
+            });
         }
+        // An object that has not written since it was updated lacks the newer tables.
+        self.prepare()?;
+        match query {
+            Query::Usage { from, to } => self.usage(*from, *to).map(|rows| Reply::Usage { rows }),
+            Query::Violations { from, to } => {
+                let rows = self.violations(*from, *to)?;
+                Ok(Reply::Violations { top: top(&rows), rows })
+            }
+            Query::Answer { key, hash } => {
+                let mut rows = self.rows(
+                    "SELECT body FROM answers WHERE key = ? AND hash = ? ORDER BY part",
+                    vec![text(key.as_str()), text(hash.as_str())],
+                )?;
+                let body: String = rows.iter_mut().map(Row::text).collect();
+                Ok(Reply::Replay { stored: if body.is_empty() { None } else { Some(parse(&body)?) } })
+            }
+        }
+    }
+
+    fn violations(&self, from: Timestamp, to: Timestamp) -> Result<Vec<ViolationRow>, Failed> {
+        let rows = self.rows(
+            "SELECT minute, key, rule, shadow, count FROM violations WHERE minute >= ? AND minute < ?
+             ORDER BY minute, key, rule, shadow LIMIT ?",
+            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
+        )?;
+        let violation =
+            |mut r: Row| ViolationRow { minute: Timestamp(r.int()), key: r.text(), rule: r.text(), shadow: r.int() != 0, count: r.count() };
+        Ok(rows.into_iter().map(violation).collect())
+    }
+
+    fn usage(&self, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, Failed> {
         let rows = self.rows(
             "SELECT minute, key, provider, model, status, outcome, requests, input_tokens, output_tokens, cost, latency_ms
              FROM usage WHERE minute >= ? AND minute < ? ORDER BY minute, key, provider, model, status, outcome LIMIT ?",

@@ -70,6 +70,9 @@ impl TenantShell {
     }
 
     fn finish(&self, outcome: Outcome) -> Result<Reply, JsValue> {
+        for what in &outcome.broken {
+            worker::console_error!("{}", serde_json::json!({ "level": "error", "event": "ledger_broken", "message": what }));
+        }
         self.store.run(&outcome.writes).map_err(|e| JsValue::from_str(&e))?;
         if let Some(at) = outcome.alarm {
             #[expect(clippy::cast_precision_loss, reason = "milliseconds stay far below 2^53")]
@@ -79,7 +82,7 @@ impl TenantShell {
         }
         match outcome.answer {
             Answer::Reply(reply) => Ok(reply),
-            Answer::Read(query) => self.store.read(&query).map(|rows| Reply::Usage { rows }).map_err(|e| JsValue::from_str(&e)),
+            Answer::Read(query) => self.store.read(&query).map_err(|e| JsValue::from_str(&e)),
         }
     }
 }

@@ -54,6 +54,7 @@ pub(super) async fn create<W: World>(world: &W, isolate: &Isolate, head: &Head, 
         last4: key.chars().skip(key.len().saturating_sub(4)).collect(),
         models: post.models,
         expires_at,
+        ..NewKey::default()
     };
     match ask(world, tenant, Command::CreateKey(new)).await? {
         Reply::Key(view) => {

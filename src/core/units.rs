@@ -86,6 +86,72 @@ impl fmt::Display for NanoUsd {
     }
 }
 
+/// What a rule counts: nano-dollars, tokens, requests or permits, within ±(2^53 - 1). Which of these it
+/// is stands in the account's key. Money at the borders stays [`NanoUsd`].
+///
+/// Arithmetic saturates at the bounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Amount(i64);
+
+impl Amount {
+    /// Nothing.
+    pub const ZERO: Amount = Amount(0);
+    /// One: a request, a permit.
+    pub const ONE: Amount = Amount(1);
+    /// The largest amount.
+    pub const MAX: Amount = Amount(MAX_NANO);
+
+    /// The amount, clamped to the bounds.
+    pub const fn new(n: i64) -> Amount {
+        Amount(NanoUsd::new(n).0)
+    }
+
+    /// A count, clamped to the bounds.
+    pub fn count(n: u64) -> Amount {
+        Amount::new(i64::try_from(n).unwrap_or(MAX_NANO))
+    }
+
+    /// The number.
+    pub const fn get(self) -> i64 {
+        self.0
+    }
+
+    /// As a count; nothing if it is negative.
+    pub fn whole(self) -> u64 {
+        u64::try_from(self.0).unwrap_or(0)
+    }
+
+    /// As money.
+    pub const fn usd(self) -> NanoUsd {
+        NanoUsd(self.0)
+    }
+
+    /// Sum, saturating at the bounds.
+    #[must_use]
+    pub const fn plus(self, other: Amount) -> Amount {
+        Amount::new(self.0.saturating_add(other.0))
+    }
+
+    /// Difference, saturating at the bounds.
+    #[must_use]
+    pub const fn minus(self, other: Amount) -> Amount {
+        Amount::new(self.0.saturating_sub(other.0))
+    }
+
+    /// The amount, or nothing if it is negative.
+    #[must_use]
+    pub fn at_least_zero(self) -> Amount {
+        self.max(Amount::ZERO)
+    }
+}
+
+impl From<NanoUsd> for Amount {
+    fn from(money: NanoUsd) -> Amount {
+        Amount(money.0)
+    }
+}
+
 /// Reads an unsigned decimal string as an integer scaled by `10^decimals`; `None` when it has any
 /// other form, more decimals than that, or more than 30 digits.
 pub fn decimal(text: &str, decimals: u32) -> Option<i128> {

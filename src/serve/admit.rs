@@ -12,7 +12,7 @@ use tollgate_core::cache::Mode;
 use tollgate_core::config::Config;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
-use tollgate_core::protocol::{Admit, Command, Denial, Reply};
+use tollgate_core::protocol::{Admit, Command, Denial, Reply, TokenBound};
 use tollgate_core::units::NanoUsd;
 
 /// How often a configuration may change under one request.
@@ -67,6 +67,9 @@ pub async fn admit<W: World>(
             model: call.request.model.clone(),
             worst_case: if decided.found.is_some() { NanoUsd::ZERO } else { decided.worst_case },
             input_cost: if decided.found.is_some() { NanoUsd::ZERO } else { decided.input_cost },
+            tokens: if decided.found.is_some() { TokenBound::default() } else { decided.tokens },
+            providers: decided.plan.providers(),
+            ..Admit::default()
         };
         match ask(world, &caller.tenant, Command::Admit(admit)).await? {
             Reply::Permit(permit) => {
@@ -98,6 +101,7 @@ struct Decided<A> {
     found: Option<Found<A>>,
     worst_case: NanoUsd,
     input_cost: NanoUsd,
+    tokens: TokenBound,
 }
 
 async fn decide<W: World>(
@@ -113,6 +117,7 @@ async fn decide<W: World>(
     let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
     let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));
     let (worst_case, input_cost) = plan.worst_case(input, call.request.max_output, call.request.choices);
+    let tokens = TokenBound { input, output: plan.most_output(call.request.max_output, call.request.choices) };
     let slot = slot(&caller.tenant, known.config.cache, &plan, call);
     let mut found = None;
     if let Some(slot) = slot.as_ref().filter(|_| call.cache.reads()) {
@@ -132,7 +137,7 @@ async fn decide<W: World>(
     if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && worst_case > *cap) {
         return Err(Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: worst_case.to_string() });
     }
-    Ok(Decided { plan, slot, found, worst_case, input_cost })
+    Ok(Decided { plan, slot, found, worst_case, input_cost, tokens })
 }
 
 /// A denial in the client's words.
@@ -140,8 +145,8 @@ fn denied(why: Denial, model: &str, needed: NanoUsd) -> Failure {
     match why {
         Denial::Key => Failure::InvalidApiKey,
         Denial::Model => Failure::ModelNotAllowed { model: model.to_owned() },
-        Denial::Limit { limit, window_s, retry_after } => Failure::RateLimited { limit, window_s, retry_after },
-        Denial::Budget { budget, limit, spent, held, resets_at } => Failure::BudgetExceeded {
+        Denial::Limit { limit, window_s, retry_after, .. } => Failure::RateLimited { limit, window_s, retry_after },
+        Denial::Budget { budget, limit, spent, held, resets_at, .. } => Failure::BudgetExceeded {
             budget,
             limit_usd: limit.to_string(),
             spent_usd: spent.to_string(),
@@ -149,5 +154,9 @@ fn denied(why: Denial, model: &str, needed: NanoUsd) -> Failure {
             needed_usd: needed.to_string(),
             resets_at: resets_at.map(|t| t.rfc3339()),
         },
+        Denial::MaxCost { cap } => Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: needed.to_string() },
+        Denial::SessionCap { cap, .. } => Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: needed.to_string() },
+        // Only a request that carries an idempotency key is denied for one.
+        Denial::Idempotency { .. } => Failure::LedgerUnavailable,
     }
 }

@@ -13,6 +13,10 @@ pub enum Mutant {
     RowsReplayTwice,
     /// A snapshot does not contain the windows.
     WindowsAreForgotten,
+    /// A snapshot does not contain what was used of late.
+    AgesAreForgotten,
+    /// A load does not find the claims.
+    ClaimsAreForgotten,
     /// The window covers 64 slots instead of 65: the object is told 64 s where 65 s are meant.
     WindowIsASlotShort,
     /// A report that comes twice is taken for the report of another permit.
@@ -23,7 +27,9 @@ pub enum Mutant {
     CountersAddTwice,
 }
 
-pub const ALL: [Mutant; 9] = [
+pub const ALL: [Mutant; 11] = [
+    Mutant::AgesAreForgotten,
+    Mutant::ClaimsAreForgotten,
     Mutant::CreditIsForgotten,
     Mutant::PermitsLeaveNoOrphans,
     Mutant::LastRowIsLost,

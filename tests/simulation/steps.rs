@@ -10,6 +10,9 @@ impl World {
     pub fn step(&mut self) -> Result<(), Broken> {
         self.pause();
         self.finish();
+        if self.chance.one_in(3) {
+            self.complete()?;
+        }
         if self.store.alarm.is_some_and(|at| at <= self.now()) && self.chance.one_in(3) {
             self.ring()?;
         }
@@ -89,6 +92,7 @@ impl World {
             last4: "abcd".to_owned(),
             models: if self.chance.one_in(5) { vec!["fast".to_owned()] } else { Vec::new() },
             expires_at: expires,
+            ..NewKey::default()
         };
         self.turn(Input::Message(Command::CreateKey(key))).map(|_| ())
     }

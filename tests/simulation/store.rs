@@ -6,8 +6,8 @@
 
 use crate::mutants::Mutant;
 use std::collections::BTreeMap;
-use tollgate_core::protocol::{Counts, UsageRow};
-use tollgate_core::tenant::{Fact, Key, Snapshot, Stored, StoredConfig, Write};
+use tollgate_core::protocol::{Counts, StoredAnswer, UsageRow};
+use tollgate_core::tenant::{Claim, Fact, Key, Snapshot, Stored, StoredConfig, Write};
 use tollgate_core::units::Timestamp;
 
 /// What a minute counter is counted under.
@@ -21,6 +21,8 @@ pub struct Store {
     configs: BTreeMap<u64, StoredConfig>,
     keys: BTreeMap<String, Key>,
     usage: BTreeMap<UsageKey, Counts>,
+    claims: BTreeMap<(String, String), Claim>,
+    pub answers: BTreeMap<(String, String), StoredAnswer>,
     pub alarm: Option<Timestamp>,
     /// The latest time of a turn that wrote to the ledger.
     pub seen: Timestamp,
@@ -58,6 +60,18 @@ impl Store {
                     self.snapshot = Some(self.mutated_snapshot(snapshot));
                     self.seen = self.seen.max(clock);
                 }
+                Write::Claim(claim) => {
+                    self.claims.insert((claim.key.clone(), claim.hash.clone()), (**claim).clone());
+                }
+                Write::Answer { key, hash, answer } => {
+                    self.answers.insert((key.clone(), hash.clone()), (**answer).clone());
+                }
+                Write::Unclaim { key, hash } => {
+                    self.claims.remove(&(key.clone(), hash.clone()));
+                    self.answers.remove(&(key.clone(), hash.clone()));
+                }
+                // Denials may be lost by a kill: nothing hangs on them.
+                Write::Violations(_) => {}
                 Write::Usage(rows) => rows.iter().for_each(|row| self.add_usage(row)),
                 Write::Config(config) => {
                     // An older snapshot is compared with a newer one only under the same configuration.
@@ -118,6 +132,7 @@ impl Store {
             keys: self.keys.values().map(through_text).collect(),
             snapshot,
             journal,
+            claims: self.claims.values().filter(|_| self.mutant != Some(Mutant::ClaimsAreForgotten)).map(through_text).collect(),
         }
     }
 
@@ -157,6 +172,7 @@ impl Store {
             }
             Some(Mutant::PermitsLeaveNoOrphans) => snapshot.granted = snapshot.issued,
             Some(Mutant::WindowsAreForgotten) => snapshot.windows.clear(),
+            Some(Mutant::AgesAreForgotten) => snapshot.accounts.retain(|(_, account)| account.age.is_none()),
             _ => {}
         }
         snapshot

@@ -3,9 +3,10 @@
 use crate::mutants::Mutant;
 use crate::oracle::{Broken, End};
 use crate::world::{Input, World};
+use std::collections::BTreeMap;
 use tollgate_core::ids::PermitId;
 use tollgate_core::price::Usage;
-use tollgate_core::protocol::{Admit, Attempt, Command, Outcome, Permit, Reply, Report};
+use tollgate_core::protocol::{Admit, Attempt, Command, Idempotency, Outcome, Permit, Reply, Report, StoredAnswer, TokenBound};
 use tollgate_core::units::NanoUsd;
 
 /// A request on its way to a provider.
@@ -13,6 +14,8 @@ struct Sent {
     permit: Permit,
     attempts: Vec<Attempt>,
     ends: i64,
+    /// Whether its answer is to be kept for repetitions.
+    claimed: bool,
 }
 
 /// An isolate. All of it vanishes when it dies.
@@ -21,6 +24,8 @@ pub struct Worker {
     /// The configuration version it knows.
     version: u64,
     running: Vec<Sent>,
+    /// Answers not stored yet.
+    answered: Vec<PermitId>,
     /// Reports not sent yet.
     waiting: Vec<Report>,
     /// Reports sent, not yet acknowledged.
@@ -35,7 +40,7 @@ pub struct Parcel {
 
 impl Worker {
     pub fn new(name: usize) -> Worker {
-        Worker { name, version: 0, running: Vec::new(), waiting: Vec::new(), unsure: Vec::new() }
+        Worker { name, version: 0, running: Vec::new(), answered: Vec::new(), waiting: Vec::new(), unsure: Vec::new() }
     }
 }
 
@@ -50,6 +55,14 @@ impl World {
             1 => self.chance.between(1, 20_000),
             _ => self.chance.between(1, 400),
         };
+        let tokens = TokenBound { input: self.chance.next() % 100, output: self.chance.next() % 100 };
+        let providers: Vec<String> = self.chance.pick(&[vec!["p"], vec!["q"], vec!["p", "q"]]).into_iter().map(str::to_owned).collect();
+        let team = self.chance.pick(&["", "red", "blue"]).to_owned();
+        let metadata = if team.is_empty() { BTreeMap::new() } else { BTreeMap::from([("team".to_owned(), team)]) };
+        let idempotency = self.chance.one_in(self.profile.claims).then(|| Idempotency {
+            key_hash: format!("once-{}", self.chance.below(12)),
+            body_hash: format!("body-{}", u8::from(self.chance.one_in(10))),
+        });
         for _ in 0..2 {
             let admit = Admit {
                 key_hash: key_hash.clone(),
@@ -57,6 +70,11 @@ impl World {
                 model: model.clone(),
                 worst_case: NanoUsd::new(worst),
                 input_cost: NanoUsd::new(worst / 3),
+                tokens,
+                providers: providers.clone(),
+                metadata: metadata.clone(),
+                idempotency: idempotency.clone(),
+                ..Admit::default()
             };
             let reply = self.turn(Input::Message(Command::Admit(admit)))?;
             if self.chance.one_in(self.profile.lose) {
@@ -66,7 +84,8 @@ impl World {
             match reply {
                 Some(Reply::Configuration { version, .. }) => self.workers[w].version = version,
                 Some(Reply::Permit(permit)) => {
-                    self.send(w, permit, worst);
+                    let claimed = idempotency.is_some();
+                    self.send(w, permit, worst, tokens, &providers, claimed);
                     return Ok(());
                 }
                 _ => return Ok(()),
@@ -84,7 +103,7 @@ impl World {
     }
 
     /// The request goes out: what it will cost is known to the oracle from here on.
-    fn send(&mut self, w: usize, permit: Permit, worst: i64) {
+    fn send(&mut self, w: usize, permit: Permit, worst: i64, mut tokens: TokenBound, providers: &[String], claimed: bool) {
         let outcomes = [Outcome::Ok, Outcome::Ok, Outcome::Error, Outcome::Timeout, Outcome::Cut, Outcome::ClientGone, Outcome::Cached];
         let count = self.chance.pick(&[0, 1, 1, 1, 1, 2, 3]);
         let mut left = if self.chance.one_in(self.profile.overrun) { worst * 2 + 10 } else { worst };
@@ -92,9 +111,14 @@ impl World {
         for _ in 0..count {
             let cost = if self.chance.one_in(3) { left } else { self.chance.between(0, left) };
             left -= cost;
-            let usage = Usage { input: self.chance.next() % 100, output: self.chance.next() % 100, ..Usage::default() };
+            let usage = Usage {
+                input: self.chance.next() % (tokens.input + 1),
+                output: self.chance.next() % (tokens.output + 1),
+                ..Usage::default()
+            };
+            tokens = TokenBound { input: tokens.input - usage.input, output: tokens.output - usage.output };
             attempts.push(Attempt {
-                provider: self.chance.pick(&["p", "q"]).to_owned(),
+                provider: self.chance.pick(providers),
                 model: self.chance.pick(&["m", "n"]).to_owned(),
                 outcome: self.chance.pick(&outcomes),
                 status: self.chance.pick(&[200, 200, 429, 500]),
@@ -115,7 +139,7 @@ impl World {
             _ => self.chance.between(0, 300),
         };
         let ends = self.passed + takes;
-        self.workers[w].running.push(Sent { permit, attempts, ends });
+        self.workers[w].running.push(Sent { permit, attempts, ends, claimed });
     }
 
     /// Requests whose time has come are over.
@@ -123,7 +147,10 @@ impl World {
         for worker in &mut self.workers {
             for i in (0..worker.running.len()).rev() {
                 if worker.running[i].ends <= self.passed {
-                    let Sent { permit, attempts, .. } = worker.running.swap_remove(i);
+                    let Sent { permit, attempts, claimed, .. } = worker.running.swap_remove(i);
+                    if claimed {
+                        worker.answered.push(permit.id);
+                    }
                     let Permit { id, key, at, holds, .. } = permit;
                     worker.waiting.push(Report { permit: id, key, admitted_at: at, holds, attempts });
                 }
@@ -149,6 +176,18 @@ impl World {
             let from = worker.name;
             self.network.push(Parcel { from, reports });
         }
+    }
+
+    /// A worker stores the answer to a request that had an idempotency key.
+    pub fn complete(&mut self) -> Result<(), Broken> {
+        let w = self.chance.below(self.workers.len());
+        let Some(permit) = self.workers[w].answered.pop() else { return Ok(()) };
+        if self.chance.one_in(4) {
+            // It is lost.
+            return Ok(());
+        }
+        let answer = StoredAnswer { status: 200, headers: Vec::new(), body: format!("answer to {permit}") };
+        self.turn(Input::Message(Command::Complete { permit, answer })).map(|_| ())
     }
 
     /// The network delivers something: any of what is on its way.

@@ -9,7 +9,7 @@ use crate::workers::{Parcel, Worker};
 use tollgate_core::config::Config;
 use tollgate_core::protocol::{Admit, Command, Reply};
 use tollgate_core::tenant::{Answer, Outcome, Query, Snapshot, Tenant, Write};
-use tollgate_core::units::{NanoUsd, Timestamp};
+use tollgate_core::units::Timestamp;
 
 pub struct World {
     pub chance: Chance,
@@ -40,6 +40,7 @@ pub struct Object {
     pub epoch: u64,
 }
 
+#[expect(clippy::large_enum_variant, reason = "there is one a turn")]
 pub enum Input {
     Message(Command),
     Alarm,
@@ -134,6 +135,9 @@ impl World {
             return Err("the same turn has two outcomes".to_owned());
         }
         self.turns += 1;
+        if let Some(broken) = outcome.broken.first() {
+            return Err(format!("the ledger itself found: {broken}"));
+        }
         if matches!(outcome.answer, Answer::Reply(Reply::Denied { .. })) {
             self.oracle.denials += 1;
         }
@@ -147,6 +151,8 @@ impl World {
                 }
                 Reply::Done
             }
+            Answer::Read(Query::Violations { .. }) => Reply::Done,
+            Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.store.answers.get(&(key, hash)).cloned() },
         };
         if let Input::Message(command) = &input {
             self.judge(command, &reply)?;
@@ -184,6 +190,11 @@ impl World {
                 self.oracle.granted(admit, permit)
             }
             (Command::Admit(admit), Reply::Denied { why, .. }) => self.oracle.denied(admit, why),
+            (Command::Admit(admit), Reply::Replay { stored }) => self.oracle.replayed(admit, stored.as_ref()),
+            (Command::Complete { permit, answer }, Reply::Done) => {
+                self.oracle.completed(*permit, answer);
+                Ok(())
+            }
             (Command::Admit(_), Reply::Configuration { .. } | Reply::NoTenant) => Ok(()),
             (Command::Report { reports }, Reply::Done) => self.oracle.acknowledged(reports),
             (Command::Live { key_hash: None }, Reply::Live(live)) => {
@@ -296,8 +307,7 @@ fn run(tenant: &mut Tenant, now: Timestamp, input: &Input) -> Outcome {
 /// What a snapshot would show now: of a copy, after a denial, which always leaves something to write.
 fn peek(tenant: &Tenant, now: Timestamp) -> Snapshot {
     let mut copy = tenant.clone();
-    let nobody =
-        Admit { key_hash: "nobody".to_owned(), config: 0, model: String::new(), worst_case: NanoUsd::ZERO, input_cost: NanoUsd::ZERO };
+    let nobody = Admit { key_hash: "nobody".to_owned(), ..Admit::default() };
     let mut writes = copy.handle(now, Command::Admit(nobody)).writes;
     writes.extend(copy.handle(now, Command::Usage { from: Timestamp(0), to: Timestamp(0) }).writes);
     let snapshot = writes.into_iter().rev().find_map(|w| if let Write::Snapshot(s) = w { Some(*s) } else { None });

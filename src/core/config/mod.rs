@@ -1,12 +1,20 @@
 //! A tenant's configuration document, parsed once into types that cannot be wrong.
 
+mod budget;
+mod limit;
+mod scope;
 mod usd;
+mod validate;
 
-use crate::budget::Period;
+pub use budget::{Budget, Span, TopUp};
+pub use limit::{Algorithm, Limit, WhenUnreachable};
+pub use scope::Scope;
+pub use validate::Invalid;
+
 use crate::price::PriceSpec;
 use crate::units::{Millis, NanoUsd, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 /// Largest configuration document in bytes of JSON: it travels to worker isolates whole.
 pub const MAX_DOCUMENT: usize = 256 * 1024;
@@ -21,7 +29,7 @@ pub const MAX_ALIASES: usize = 1_000;
 pub struct Config {
     /// Names that a caller may use instead of `provider/model`.
     pub models: BTreeMap<String, Alias>,
-    /// How many requests may pass in any window.
+    /// How much may pass in any window, or be under way at a time.
     pub limits: Vec<Limit>,
     /// How much may be spent in a period.
     pub budgets: Vec<Budget>,
@@ -73,53 +81,29 @@ impl Alias {
     }
 }
 
-/// Whose requests a limit or budget counts together.
+/// Whether a rule denies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Scope {
-    /// All of the tenant's.
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It does.
     #[default]
-    Tenant,
-    /// Each gateway key's for itself.
-    Key,
+    Enforce,
+    /// It only counts what it would have denied.
+    Shadow,
 }
 
-/// At most `requests` in any window of `window_s` seconds.
+/// What to try when a rule denies, before the request is refused. The worker takes the steps in order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Limit {
-    /// Names the limit in errors and statistics.
-    pub id: String,
-    /// Whose requests.
-    #[serde(default)]
-    pub scope: Scope,
-    /// How many.
-    pub requests: u64,
-    /// Length of the window in seconds, 1 to 86,400.
-    pub window_s: u32,
-}
-
-impl Limit {
-    /// The window in milliseconds.
-    pub fn window(&self) -> Millis {
-        i64::from(self.window_s).saturating_mul(1_000)
-    }
-}
-
-/// At most `limit_usd` in a period.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Budget {
-    /// Names the budget in errors and statistics.
-    pub id: String,
-    /// Whose requests.
-    #[serde(default)]
-    pub scope: Scope,
-    /// How much, a decimal string in USD.
-    #[serde(with = "usd")]
-    pub limit_usd: NanoUsd,
-    /// When it starts anew.
-    pub period: Period,
+#[serde(rename_all = "snake_case")]
+pub enum Step {
+    /// A stored answer, however old.
+    Cache,
+    /// This alias or `provider/model` instead.
+    Downgrade(String),
+    /// Wait for up to so many milliseconds, 1 to 30,000, and ask again.
+    WaitMs(u32),
+    /// Refuse. What comes after the last step anyway.
+    Reject,
 }
 
 /// Whether and how long answers are kept.
@@ -161,11 +145,41 @@ pub struct PermitPolicy {
     /// Output tokens assumed for a request that sets no `max_tokens`, for a model whose own maximum
     /// is not in the catalogue.
     pub default_output_tokens: Tokens,
+    /// The most that one request may cost at worst.
+    #[serde(with = "usd::maybe", skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<NanoUsd>,
+    /// The most that the requests of one session may cost.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionCap>,
+}
+
+/// The most that the requests of one session (`x-tollgate-session`) of one key may cost in any window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionCap {
+    /// How much.
+    #[serde(with = "usd")]
+    pub max_cost_usd: NanoUsd,
+    /// Length of the window in seconds, 1 to 604,800.
+    pub window_s: u32,
+}
+
+impl SessionCap {
+    /// The window in milliseconds.
+    pub fn window(self) -> Millis {
+        i64::from(self.window_s).saturating_mul(1_000)
+    }
 }
 
 impl Default for PermitPolicy {
     fn default() -> Self {
-        PermitPolicy { lifetime_s: 660, expiry_charge: ExpiryCharge::WorstCase, default_output_tokens: 16_384 }
+        PermitPolicy {
+            lifetime_s: 660,
+            expiry_charge: ExpiryCharge::WorstCase,
+            default_output_tokens: 16_384,
+            max_cost_usd: None,
+            session: None,
+        }
     }
 }
 
@@ -204,110 +218,6 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Timeouts { first_byte_ms: 60_000, idle_ms: 60_000, total_ms: 600_000 }
-    }
-}
-
-/// What is wrong with a document, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// Path of the field, `limits[0].requests`; empty for the document as a whole.
-    pub param: String,
-    /// What is wrong and what would be right.
-    pub message: String,
-}
-
-fn invalid<T>(param: impl Into<String>, message: impl Into<String>) -> Result<T, Invalid> {
-    Err(Invalid { param: param.into(), message: message.into() })
-}
-
-impl Config {
-    /// Checks what the types cannot.
-    ///
-    /// # Errors
-    /// The first thing that is wrong.
-    pub fn validate(&self) -> Result<(), Invalid> {
-        self.aliases()?;
-        self.limits()?;
-        self.budgets()?;
-        for (name, spec) in &self.prices {
-            if split_target(name).is_none() {
-                return invalid(format!("prices.{name}"), "a price is for `provider/model` or `provider/*`");
-            }
-            price(&format!("prices.{name}"), spec)?;
-        }
-        if let UnknownPrice::DefaultPrice(spec) = &self.unknown_price {
-            price("unknown_price.default_price", spec)?;
-        }
-        range("cache.ttl_s", u64::from(self.cache.ttl_s), 1, 2_592_000)?;
-        range("permit.lifetime_s", u64::from(self.permit.lifetime_s), 1, 3_600)?;
-        range("permit.default_output_tokens", self.permit.default_output_tokens, 1, 1_000_000)?;
-        range("timeouts.first_byte_ms", u64::from(self.timeouts.first_byte_ms), 1, 600_000)?;
-        range("timeouts.idle_ms", u64::from(self.timeouts.idle_ms), 1, 600_000)?;
-        range("timeouts.total_ms", u64::from(self.timeouts.total_ms), 1, 3_600_000)?;
-        if i64::from(self.timeouts.total_ms) > self.permit.lifetime() {
-            return invalid("permit.lifetime_s", "a permit must live at least as long as timeouts.total_ms");
-        }
-        Ok(())
-    }
-
-    fn aliases(&self) -> Result<(), Invalid> {
-        if self.models.len() > MAX_ALIASES {
-            return invalid("models", format!("at most {MAX_ALIASES} aliases"));
-        }
-        for (name, alias) in &self.models {
-            let param = format!("models.{name}");
-            if name.is_empty() || name.len() > 128 || name.contains('/') || name.contains(char::is_control) {
-                return invalid(param, "an alias has 1 to 128 characters and no slash");
-            }
-            if alias.targets().is_empty() || alias.targets().len() > 8 {
-                return invalid(param, "an alias has 1 to 8 targets");
-            }
-            if alias.targets().iter().any(|t| split_target(t).is_none()) {
-                return invalid(param, "a target is written `provider/model`");
-            }
-        }
-        Ok(())
-    }
-
-    fn limits(&self) -> Result<(), Invalid> {
-        rules("limits", self.limits.iter().map(|l| l.id.as_str()))?;
-        for (i, limit) in self.limits.iter().enumerate() {
-            range(&format!("limits[{i}].requests"), limit.requests, 1, 1_000_000_000)?;
-            range(&format!("limits[{i}].window_s"), u64::from(limit.window_s), 1, 86_400)?;
-        }
-        Ok(())
-    }
-
-    fn budgets(&self) -> Result<(), Invalid> {
-        rules("budgets", self.budgets.iter().map(|b| b.id.as_str()))
-    }
-}
-
-fn rules<'a>(field: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), Invalid> {
-    let mut seen = BTreeSet::new();
-    for (i, id) in ids.enumerate() {
-        let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
-        if id.is_empty() || id.len() > 64 || !id.bytes().all(ok) {
-            return invalid(format!("{field}[{i}].id"), "an id has 1 to 64 letters, digits, `-` or `_`");
-        }
-        if !seen.insert(id) {
-            return invalid(format!("{field}[{i}].id"), format!("the id `{id}` is used twice"));
-        }
-        if i >= MAX_RULES {
-            return invalid(field, format!("at most {MAX_RULES}"));
-        }
-    }
-    Ok(())
-}
-
-fn range(param: &str, n: u64, low: u64, high: u64) -> Result<(), Invalid> {
-    if (low..=high).contains(&n) { Ok(()) } else { invalid(param, format!("{n} is not between {low} and {high}")) }
-}
-
-fn price(param: &str, spec: &PriceSpec) -> Result<(), Invalid> {
-    match spec.price("") {
-        Some(_) => Ok(()),
-        None => invalid(param, "prices are decimal strings in USD per million tokens with at most six decimals, such as \"0.15\""),
     }
 }
 
@@ -366,6 +276,32 @@ mod tests {
             (r#"{"prices":{"a/b":{"input_usd_per_mtok":"1e3","output_usd_per_mtok":"1"}}}"#, "decimal strings"),
             (r#"{"permit":{"lifetime_s":10}}"#, "at least as long"),
             (r#"{"cache":{"ttl_s":0}}"#, "cache.ttl_s"),
+            (r#"{"limits":[{"id":"a","window_s":1}]}"#, "limit `a`: give exactly one of"),
+            (r#"{"limits":[{"id":"a","requests":1,"tokens":1,"window_s":1}]}"#, "give exactly one of"),
+            (r#"{"limits":[{"id":"a","tokens":1}]}"#, "`window_s` is missing"),
+            (r#"{"limits":[{"id":"a","concurrency":1,"window_s":1}]}"#, "has no `window_s`"),
+            (r#"{"limits":[{"id":"a","concurrency":0}]}"#, "limits[0].concurrency"),
+            (r#"{"limits":[{"id":"a","cost_usd":1,"window_s":1}]}"#, "decimal string"),
+            (r#"{"limits":[{"id":"a","cost_usd":"0","window_s":1}]}"#, "limits[0].cost_usd"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"burst":2}]}"#, "only a `token_bucket`"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"algorithm":"token_bucket","burst":"2"}]}"#, "a whole number"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"algorithm":"token_bucket","burst":0}]}"#, "limits[0].burst"),
+            (r#"{"limits":[{"id":"a","scope":"team","requests":1,"window_s":1}]}"#, "`team` is no scope"),
+            (r#"{"limits":[{"id":"a","scope":"metadata:","requests":1,"window_s":1}]}"#, "is no scope"),
+            (r#"{"limits":[{"id":"a","only":["x"],"requests":1,"window_s":1}]}"#, "limits[0].only"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"when_exceeded":["reject","cache"]}]}"#, "limits[0].when_exceeded[0]"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"when_exceeded":[{"wait_ms":30001}]}]}"#, "limits[0].when_exceeded[0]"),
+            (r#"{"limits":[{"id":"a","requests":1,"window_s":1,"when_exceeded":[{"downgrade":"x"}]}]}"#, "`x` is no alias"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1"}]}"#, "either `period` or `rolling_s`"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","period":"day","rolling_s":60}]}"#, "either `period` or `rolling_s`"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","rolling_s":60,"time_zone":"UTC"}]}"#, "has no `time_zone`"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","rolling_s":59}]}"#, "budgets[0].rolling_s"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","period":"day","time_zone":"CEST"}]}"#, "there is no time zone `CEST`"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","period":"day","thresholds":[80,50]}]}"#, "ascending"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","period":"day","thresholds":[0]}]}"#, "budgets[0].thresholds"),
+            (r#"{"budgets":[{"id":"a","limit_usd":"1","period":"day","top_ups":[{"amount_usd":"1","expires_at":"soon"}]}]}"#, "expires_at"),
+            (r#"{"permit":{"max_cost_usd":"0"}}"#, "permit.max_cost_usd"),
+            (r#"{"permit":{"session":{"max_cost_usd":"1","window_s":0}}}"#, "permit.session.window_s"),
         ] {
             let error = parse(text).unwrap_err();
             assert!(error.contains(told), "{text}: {error}");

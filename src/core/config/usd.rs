@@ -14,3 +14,24 @@ pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<NanoUsd, D::Err
     let value = serde_json::Value::deserialize(from)?;
     value.as_str().and_then(NanoUsd::from_usd).ok_or_else(wrong)
 }
+
+/// Money that may be absent.
+pub mod maybe {
+    use crate::units::NanoUsd;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a decimal string, or null.
+    pub fn serialize<S: Serializer>(amount: &Option<NanoUsd>, to: S) -> Result<S::Ok, S::Error> {
+        match amount {
+            Some(amount) => super::serialize(amount, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads a decimal string, or null.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<NanoUsd>, D::Error> {
+        #[derive(Deserialize)]
+        struct Money(#[serde(with = "super")] NanoUsd);
+        Ok(Option::<Money>::deserialize(from)?.map(|Money(amount)| amount))
+    }
+}

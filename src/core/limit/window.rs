@@ -102,6 +102,21 @@ impl Window {
         }
     }
 
+    /// What was admitted at `at` and counted as `was` turns out to be `is`. Of what has left the window
+    /// nothing can be taken back.
+    pub fn replace(&mut self, at: Timestamp, was: u64, is: u64) {
+        if is >= was {
+            return self.record(at, is.saturating_sub(was));
+        }
+        let back = self.newest.saturating_sub(self.slot_of(at));
+        let index = usize::try_from(back).ok().and_then(|back| self.counts.len().checked_sub(1)?.checked_sub(back));
+        if let Some(count) = index.and_then(|i| self.counts.get_mut(i)) {
+            let less = was.saturating_sub(is).min(*count);
+            *count = count.saturating_sub(less);
+            self.total = self.total.saturating_sub(less);
+        }
+    }
+
     /// Milliseconds until nothing counts any more, if nothing else is admitted.
     pub fn empty_in(&mut self, now: Timestamp) -> Millis {
         self.roll(now);

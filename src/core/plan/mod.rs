@@ -5,6 +5,7 @@ use crate::config::{Config, UnknownPrice, split_target};
 use crate::failure::Failure;
 use crate::price::Price;
 use crate::units::{NanoUsd, Tokens};
+use std::collections::BTreeSet;
 
 /// A model at a provider, with its price.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +76,18 @@ impl Plan {
         let most = self.targets.iter().map(|t| t.price.worst_case(input, output(t))).max().unwrap_or(NanoUsd::MAX);
         let input_only = self.targets.iter().map(|t| t.price.worst_case(input, 0)).max().unwrap_or(NanoUsd::MAX);
         (most, input_only)
+    }
+
+    /// The most output tokens that the request can use, at whichever target.
+    pub fn most_output(&self, max_output: Option<Tokens>, choices: u64) -> Tokens {
+        let own = self.targets.iter().map(|t| t.max_output.saturating_mul(choices)).max().unwrap_or(0);
+        max_output.unwrap_or(own)
+    }
+
+    /// The providers that it may be sent to, each once.
+    pub fn providers(&self) -> Vec<String> {
+        let names: BTreeSet<&str> = self.targets.iter().map(|t| t.provider.as_str()).collect();
+        names.into_iter().map(str::to_owned).collect()
     }
 }
 

@@ -4,17 +4,27 @@
 //! are additive only: new fields carry `#[serde(default)]`, nothing is renamed, and the pinned-bytes
 //! tests below fail when somebody forgets.
 
-use crate::budget::AccountKey;
-use crate::config::Config;
+mod state;
+
+pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, Totals, UsageRow, ViolationRow};
+
+use crate::budget::{AccountKey, Measure};
+use crate::config::{Config, Step};
 use crate::ids::{PermitId, TenantId};
 use crate::price::Usage;
-use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
+use crate::units::{Amount, Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the messages. Raised when an older reader must not guess.
 pub const VERSION: u32 = 1;
 /// Most reports in one message: what one turn may cost.
 pub const MAX_REPORTS: usize = 256;
+
+/// Longest hash of an idempotency key or a body, in bytes of text.
+pub const MAX_HASH: usize = 128;
+/// Largest answer that is kept for repetitions, in bytes.
+pub const MAX_ANSWER: usize = 1_000_000;
 
 /// A message to a tenant's object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,6 +66,15 @@ pub enum Command {
         /// Its id.
         id: String,
     },
+    /// Change a gateway key. Its hash stays.
+    UpdateKey(KeyChange),
+    /// The answer to a request with an idempotency key, to be kept for its repetitions.
+    Complete {
+        /// The permit that it was made under.
+        permit: PermitId,
+        /// The answer.
+        answer: StoredAnswer,
+    },
     /// Limits and budgets as they are now.
     Live {
         /// Only what concerns the key with this hash; everything if absent.
@@ -68,6 +87,13 @@ pub enum Command {
         /// Before this time.
         to: Timestamp,
     },
+    /// Who was denied by which rule, by minute.
+    Violations {
+        /// From this minute on.
+        from: Timestamp,
+        /// Before this time.
+        to: Timestamp,
+    },
     /// Do what is due.
     Tick,
     /// Delete the tenant and all it stored.
@@ -75,7 +101,7 @@ pub enum Command {
 }
 
 /// A request that wants to pass.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Admit {
     /// HMAC of the presented key.
     pub key_hash: String,
@@ -87,6 +113,56 @@ pub struct Admit {
     pub worst_case: NanoUsd,
     /// The part of it that is input.
     pub input_cost: NanoUsd,
+    /// The most tokens that it can use.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tokens: TokenBound,
+    /// Providers that it may be sent to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub providers: Vec<String>,
+    /// What the caller says about it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+    /// The session that it belongs to; empty if none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub session: String,
+    /// What makes it the same as an earlier one.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub idempotency: Option<Idempotency>,
+}
+
+/// The most tokens that a request can use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenBound {
+    /// Input.
+    #[serde(rename = "i")]
+    pub input: Tokens,
+    /// Output.
+    #[serde(rename = "o")]
+    pub output: Tokens,
+}
+
+/// What makes a request the same as an earlier one of the same gateway key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Idempotency {
+    /// Hash of the `Idempotency-Key` header, at most [`MAX_HASH`] bytes.
+    pub key_hash: String,
+    /// Hash of the path and the body, at most [`MAX_HASH`] bytes.
+    pub body_hash: String,
+}
+
+/// An answer as it is kept for repetitions.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// The headers that a repetition is given too.
+    pub headers: Vec<(String, String)>,
+    /// The body. An answer with more than [`MAX_ANSWER`] bytes is not kept: repetitions are told so.
+    pub body: String,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// How a request ended. Carries all that is needed to settle it even if the object has forgotten the
@@ -105,7 +181,7 @@ pub struct Report {
     pub attempts: Vec<Attempt>,
 }
 
-/// Money held in one account.
+/// What is held in one account.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hold {
     /// Where.
@@ -113,7 +189,7 @@ pub struct Hold {
     pub account: AccountKey,
     /// How much.
     #[serde(rename = "n")]
-    pub amount: NanoUsd,
+    pub amount: Amount,
 }
 
 /// How an attempt ended.
@@ -162,7 +238,7 @@ pub struct Attempt {
 }
 
 /// A gateway key to be stored.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NewKey {
     /// Its id.
     pub id: String,
@@ -178,6 +254,32 @@ pub struct NewKey {
     pub models: Vec<String>,
     /// When it stops working.
     pub expires_at: Option<Timestamp>,
+    /// Whether it is served first when there is too much to do.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub critical: bool,
+    /// Metadata of every request of this key. It goes before what the request says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// A change of a gateway key. What is absent stays.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct KeyChange {
+    /// Its id.
+    pub id: String,
+    /// Name.
+    pub name: Option<String>,
+    /// Models and aliases it may use; all if empty.
+    pub models: Option<Vec<String>>,
+    /// When it stops working.
+    pub expires_at: Option<Timestamp>,
+    /// It does not stop working by itself any more. Goes before `expires_at`.
+    pub never_expires: bool,
+    /// Whether it is served first when there is too much to do.
+    pub critical: Option<bool>,
+    /// Metadata of every request of this key.
+    pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// What a tenant's object answers.
@@ -234,6 +336,20 @@ pub enum Reply {
         /// One row a minute, key, provider, model, status and outcome.
         rows: Vec<UsageRow>,
     },
+    /// Denials.
+    Violations {
+        /// One row a minute, key and rule.
+        rows: Vec<ViolationRow>,
+        /// The keys that were denied most in that time, at most ten.
+        top: Vec<Offender>,
+    },
+    /// The same request was answered before: this is the answer. Nothing was counted.
+    Replay {
+        /// Absent if it was too large to be kept, or never arrived: the request was answered and must
+        /// not be sent again, and there is nothing to repeat.
+        #[serde(default)]
+        stored: Option<StoredAnswer>,
+    },
     /// Due work was done.
     Ticked {
         /// Whether clean-up was due.
@@ -263,6 +379,15 @@ pub struct Permit {
     pub limit: Option<LimitState>,
     /// The report should be sent within this many milliseconds after the end.
     pub report_within: Millis,
+    /// The token limit closest to its bound, for the response headers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_limit: Option<LimitState>,
+    /// Rules in shadow mode that would have denied it: `limit:<id>`, `budget:<id>`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shadow: Vec<String>,
+    /// Whether the key is served first when there is too much to do.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub critical: bool,
 }
 
 /// Why a request may not pass.
@@ -281,6 +406,21 @@ pub enum Denial {
         window_s: u32,
         /// Until the request would pass if nothing else came.
         retry_after: Millis,
+        /// Whose share: empty for the tenant as a whole.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subject: String,
+        /// What is counted; requests where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        measure: Option<Measure>,
+        /// How much is left, in the unit of the measure.
+        #[serde(default, skip_serializing_if = "is_default")]
+        remaining: u64,
+        /// Whether the request alone is more than the limit: waiting does not help.
+        #[serde(default, skip_serializing_if = "is_default")]
+        never: bool,
+        /// What to try instead, in this order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<Step>,
     },
     /// A budget.
     Budget {
@@ -294,145 +434,55 @@ pub enum Denial {
         held: NanoUsd,
         /// When the next period begins.
         resets_at: Option<Timestamp>,
+        /// Whose share: empty for the tenant as a whole.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subject: String,
+        /// What is left of it.
+        #[serde(default, skip_serializing_if = "is_default")]
+        remaining: NanoUsd,
+        /// What this request may cost at most to pass every budget that counts it and every cap, where
+        /// the budget that denies allows to lower `max_tokens`.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        affordable: Option<NanoUsd>,
+        /// What to try instead, in this order.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steps: Vec<Step>,
+    },
+    /// It could cost more than the tenant allows one request.
+    MaxCost {
+        /// The most.
+        cap: NanoUsd,
+    },
+    /// Its session has spent what it may.
+    SessionCap {
+        /// The most in a window.
+        cap: NanoUsd,
+        /// What counts now, holds included.
+        used: NanoUsd,
+        /// Window in seconds.
+        window_s: u32,
+        /// Until the request would pass if nothing else came.
+        retry_after: Millis,
+    },
+    /// Its idempotency key was used before.
+    Idempotency {
+        /// How.
+        state: Repeated,
+        /// When to ask again.
+        retry_after: Millis,
     },
 }
 
-/// A request limit now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LimitState {
-    /// Its id.
-    pub id: String,
-    /// Empty for the tenant as a whole, else the key's id.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub subject: String,
-    /// Requests per window.
-    pub limit: u64,
-    /// Window in seconds.
-    pub window_s: u32,
-    /// How many may still pass.
-    pub remaining: u64,
-    /// Milliseconds until nothing counts any more.
-    pub reset: Millis,
-}
-
-/// A budget now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BudgetState {
-    /// Its id.
-    pub id: String,
-    /// Empty for the tenant as a whole, else the key's id.
-    pub subject: String,
-    /// Its limit.
-    pub limit: NanoUsd,
-    /// Settled in this period.
-    pub spent: NanoUsd,
-    /// Held by permits under way.
-    pub held: NanoUsd,
-    /// Possibly held by permits of an earlier life of the object.
-    #[serde(default)]
-    pub orphaned: NanoUsd,
-    /// When the period began.
-    pub period_start: Timestamp,
-    /// When it ends.
-    pub resets_at: Option<Timestamp>,
-}
-
-/// Limits and budgets now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Live {
-    /// The key's id, where one was asked for.
-    pub key: Option<String>,
-    /// Models that the key may use; all if empty.
-    #[serde(default)]
-    pub models: Vec<String>,
-    /// Limits.
-    pub limits: Vec<LimitState>,
-    /// Budgets.
-    pub budgets: Vec<BudgetState>,
-    /// Permits under way.
-    pub permits: u64,
-    /// Permits of an earlier life that are neither settled nor expired.
-    #[serde(default)]
-    pub orphans: u64,
-}
-
-/// A key as operators see it: never the key itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeyView {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// First characters.
-    pub prefix: String,
-    /// Last four characters.
-    pub last4: String,
-    /// Models and aliases it may use; all if empty.
-    pub models: Vec<String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it stops working.
-    pub expires_at: Option<Timestamp>,
-    /// When it was revoked.
-    pub revoked_at: Option<Timestamp>,
-}
-
-/// What was used in a minute.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UsageRow {
-    /// Start of the minute.
-    pub minute: Timestamp,
-    /// Gateway key's id; empty where it was unknown.
-    pub key: String,
-    /// Provider; empty where none was asked.
-    pub provider: String,
-    /// Model as the provider names it, or as the caller did where none was asked.
-    pub model: String,
-    /// HTTP status.
-    pub status: u16,
-    /// `ok`, `error`, `timeout`, `cut`, `client_gone`, `cached`, `denied`, `expired`, `corrected`.
-    pub outcome: String,
-    /// How many.
-    pub counts: Counts,
-}
-
-/// Sums.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Requests or attempts.
-    pub requests: u64,
-    /// Input tokens.
-    pub input_tokens: Tokens,
-    /// Output tokens.
-    pub output_tokens: Tokens,
-    /// Cost; negative where an expired permit was charged too much and corrected.
-    pub cost: NanoUsd,
-    /// Milliseconds, summed.
-    pub latency_ms: u64,
-}
-
-impl Counts {
-    /// Adds.
-    pub fn add(&mut self, other: Counts) {
-        self.requests = self.requests.saturating_add(other.requests);
-        self.input_tokens = self.input_tokens.saturating_add(other.input_tokens);
-        self.output_tokens = self.output_tokens.saturating_add(other.output_tokens);
-        self.cost = self.cost.plus(other.cost);
-        self.latency_ms = self.latency_ms.saturating_add(other.latency_ms);
-    }
-}
-
-/// All-time totals of a tenant.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Attempts and cached answers that ended.
-    pub requests: u64,
-    /// Denied admissions.
-    pub denied: u64,
-    /// Cost.
-    pub cost: NanoUsd,
-    /// When clean-up last ran.
-    pub cleaned_at: Option<Timestamp>,
+/// How an idempotency key was used before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Repeated {
+    /// For another body.
+    Conflict,
+    /// For a request that is still under way.
+    InProgress,
+    /// Too many requests with such keys are under way to remember one more.
+    Full,
 }
 
 #[cfg(test)]
@@ -458,5 +508,45 @@ mod tests {
         let denied = r#"{"t":"denied","why":{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null},"limit":null}"#;
         let reply: Reply = serde_json::from_str(denied).unwrap();
         assert_eq!(serde_json::to_string(&reply).unwrap(), denied);
+    }
+
+    /// What was added to them since.
+    #[test]
+    fn additions_to_version_1_stay_readable() {
+        fn stays<T: Serialize + serde::de::DeserializeOwned>(text: &str) {
+            let value: T = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&value).unwrap(), text);
+        }
+        stays::<Command>(
+            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}"#,
+        );
+        stays::<Command>(r#"{"t":"complete","permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}"#);
+        stays::<Command>(r#"{"t":"violations","from":1,"to":2}"#);
+        stays::<Command>(
+            r#"{"t":"update_key","id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}"#,
+        );
+        let sparse: Command = serde_json::from_str(r#"{"t":"update_key","id":"k"}"#).unwrap();
+        assert_eq!(sparse, Command::UpdateKey(KeyChange { id: "k".to_owned(), ..KeyChange::default() }));
+        stays::<Reply>(
+            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}"#,
+        );
+        for why in [
+            r#"{"why":"limit","limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}"#,
+            r#"{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}"#,
+            r#"{"why":"max_cost","cap":5}"#,
+            r#"{"why":"session_cap","cap":5,"used":4,"window_s":60,"retry_after":1}"#,
+            r#"{"why":"idempotency","state":"conflict","retry_after":0}"#,
+            r#"{"why":"idempotency","state":"in_progress","retry_after":0}"#,
+            r#"{"why":"idempotency","state":"full","retry_after":0}"#,
+        ] {
+            stays::<Denial>(why);
+        }
+        // What version 1 knew of a denial is still read.
+        let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
+        assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
+        stays::<Reply>(r#"{"t":"replay","stored":{"status":200,"headers":[],"body":"{}"}}"#);
+        stays::<Reply>(
+            r#"{"t":"violations","rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}"#,
+        );
     }
 }

@@ -5,7 +5,7 @@ use crate::budget::{Account, AccountKey};
 use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::protocol::{Attempt, Hold, Totals};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Something that happened.
@@ -37,6 +37,19 @@ pub enum Fact {
     Lines {
         /// One for each attempt.
         lines: Vec<Line>,
+    },
+    /// A budget has spent so much of its limit, for the first time in its period.
+    Crossed {
+        /// When.
+        at: Timestamp,
+        /// The budget's account.
+        account: AccountKey,
+        /// Which threshold, in percent.
+        percent: u8,
+        /// The limit that it is a part of.
+        limit: Amount,
+        /// What was spent then.
+        spent: Amount,
     },
 }
 
@@ -85,10 +98,10 @@ pub struct Charge {
     /// The hold that ended. In a correction, the part of an earlier charge that is taken back because
     /// it was this permit's, where a crash had mixed it with others'.
     #[serde(rename = "h")]
-    pub hold: NanoUsd,
+    pub hold: Amount,
     /// What was charged; negative only in corrections.
     #[serde(rename = "c")]
-    pub cost: NanoUsd,
+    pub cost: Amount,
 }
 
 /// A permit under way.
@@ -107,9 +120,16 @@ pub struct Open {
     /// The part of each hold that is input.
     #[serde(default)]
     pub input_cost: NanoUsd,
+    /// Input tokens at most.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub input_tokens: u64,
     /// Whether a crash forgot the rest: it may never have been given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }
 
 /// A permit that was closed for its silence, and may still be corrected.
@@ -124,22 +144,45 @@ pub struct Expired {
     pub unknown: bool,
 }
 
-/// Money of an earlier life, in one account, that permits hold of which a crash left no trace.
+/// What of an earlier life, in one account, that permits hold of which a crash left no trace.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lost {
     /// May still be held.
     #[serde(rename = "h")]
-    pub held: NanoUsd,
+    pub held: Amount,
     /// Was charged when they expired, and not yet taken back by corrections.
     #[serde(rename = "c")]
-    pub charged: NanoUsd,
+    pub charged: Amount,
+    /// What of it counts in the age of an account that has one.
+    #[serde(rename = "n", default, skip_serializing_if = "is_nothing")]
+    pub counted: Amount,
+    /// When it was taken for held: what counts in the age does from then on.
+    #[serde(rename = "t", default, skip_serializing_if = "is_epoch")]
+    pub at: Timestamp,
+}
+
+impl Lost {
+    /// So much of it is left, held or charged: less of it can count. Returns what counts no more.
+    pub fn left(&mut self, left: Amount) -> Amount {
+        let back = self.counted.minus(left).at_least_zero();
+        self.counted = self.counted.minus(back);
+        back
+    }
+}
+
+fn is_nothing(n: &Amount) -> bool {
+    *n == Amount::ZERO
+}
+
+fn is_epoch(at: &Timestamp) -> bool {
+    *at == Timestamp::default()
 }
 
 impl Fact {
     /// When it happened.
     pub fn at(&self) -> Timestamp {
         match self {
-            Fact::Started { at, .. } | Fact::Credit { at, .. } => *at,
+            Fact::Started { at, .. } | Fact::Credit { at, .. } | Fact::Crossed { at, .. } => *at,
             Fact::Lines { lines } => lines.iter().map(|l| l.at).max().unwrap_or_default(),
         }
     }

@@ -1,7 +1,7 @@
 //! Gateway keys.
 
 use super::{MAX_KEYS, Tenant, Write};
-use crate::protocol::{KeyView, NewKey, Reply};
+use crate::protocol::{KeyChange, KeyView, NewKey, Reply};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,8 @@ impl Tenant {
             created_at: now,
             expires_at: new.expires_at,
             revoked_at: None,
+            critical: new.critical,
+            metadata: new.metadata,
         };
         let key = Key { hash: new.hash, view };
         writes.push(Write::Key(Box::new(key.clone())));
@@ -70,6 +72,24 @@ impl Tenant {
         let mut keys: Vec<KeyView> = self.keys.values().map(|k| k.view.clone()).collect();
         keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Reply::Keys { keys }
+    }
+
+    /// Changes what is given, at once. A revoked key stays revoked.
+    pub(super) fn update_key(&mut self, change: KeyChange, writes: &mut Vec<Write>) -> Reply {
+        let Some(key) = self.keys.values_mut().find(|k| k.view.id == change.id) else {
+            return Reply::NotFound;
+        };
+        let view = &mut key.view;
+        let before = view.clone();
+        view.name = change.name.unwrap_or_else(|| before.name.clone());
+        view.models = change.models.unwrap_or_else(|| before.models.clone());
+        view.expires_at = if change.never_expires { None } else { change.expires_at.or(before.expires_at) };
+        view.critical = change.critical.unwrap_or(before.critical);
+        view.metadata = change.metadata.unwrap_or_else(|| before.metadata.clone());
+        if *view != before {
+            writes.push(Write::Key(Box::new(key.clone())));
+        }
+        Reply::Key(key.view.clone())
     }
 
     /// Revokes at once: the next admission already sees it. A second time changes nothing.

@@ -1,18 +1,19 @@
 //! The ledger's state and the one function that changes its durable part: [`Ledger::apply`].
 
-use super::facts::{Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
+use super::facts::{Expired, Fact, Lost, Open, Snapshot};
+use super::rules::{cap, of_rule, plain, shape};
 use super::tally::TallyKey;
+use super::violations::ViolationKey;
 use super::{RETENTION, TIDY_AFTER};
-use crate::budget::{Account, AccountKey, Period};
-use crate::config::{Budget, Config, Limit, Scope};
+use crate::budget::{Account, AccountKey, Measure};
+use crate::config::{Config, Limit, Scope};
 use crate::ids::PermitId;
 use crate::limit::Window;
-use crate::protocol::{Counts, Totals, UsageRow};
-use crate::units::{Millis, NanoUsd, Timestamp};
+use crate::limit::{Age, Shape};
+use crate::protocol::{Counts, Totals, UsageRow, ViolationRow};
+use crate::units::{Amount, Millis, NanoUsd, Timestamp};
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
-
-/// Longest time after its expiry that a permit may be corrected: the longest life of a permit.
-const MAX_GRACE: Millis = 3_600_000;
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ledger {
@@ -25,6 +26,8 @@ pub(super) struct Ledger {
     pub granted: u64,
     pub windows: BTreeMap<(String, String), Window>,
     pub accounts: BTreeMap<AccountKey, Account>,
+    /// How many of them each rule has.
+    pub subjects: BTreeMap<AccountKey, usize>,
     pub live: BTreeMap<u64, Open>,
     pub orphans: BTreeMap<PermitId, Open>,
     /// By life and account. Part of `orphaned` there.
@@ -33,9 +36,15 @@ pub(super) struct Ledger {
     pub totals: Totals,
     /// Counters since the last snapshot.
     pub tally: BTreeMap<TallyKey, Counts>,
+    /// Denials since the last snapshot.
+    pub violations: BTreeMap<ViolationKey, u64>,
+    /// Promises of its own that the ledger found broken in this turn.
+    pub broken: Vec<String>,
     /// Whether the snapshot on disk is behind.
     pub dirty: bool,
     pub last_admission: Timestamp,
+    /// Whether the journal is being replayed: what this life holds is not known then.
+    pub loading: bool,
     /// The beginning of this life, until it is in the journal.
     unannounced: Option<Fact>,
 }
@@ -58,7 +67,16 @@ impl Ledger {
             ..Ledger::default()
         };
         ledger.presume(s.granted);
+        ledger.count_subjects();
         ledger
+    }
+
+    fn count_subjects(&mut self) {
+        self.subjects.clear();
+        for key in self.accounts.keys() {
+            let count = self.subjects.entry(of_rule(key)).or_default();
+            *count = count.saturating_add(1);
+        }
     }
 
     /// While loading, every permit that may have been given counts as given, until a line ends it.
@@ -70,6 +88,7 @@ impl Ledger {
                 key: String::new(),
                 holds: Vec::new(),
                 input_cost: NanoUsd::ZERO,
+                input_tokens: 0,
                 unknown: true,
             };
             self.live.insert(seq, unknown);
@@ -88,7 +107,7 @@ impl Ledger {
             }
             Fact::Credit { granted, .. } => {
                 self.presume(*granted);
-                self.apply(&fact);
+                self.apply(config, &fact);
             }
             Fact::Lines { lines } => {
                 // An unknown permit was counted in no window yet. Its line tells when it was given.
@@ -98,8 +117,9 @@ impl Ledger {
                         self.count(&config.limits, &line.key, line.admitted_at);
                     }
                 }
-                self.apply(&fact);
+                self.apply(config, &fact);
             }
+            Fact::Crossed { .. } => self.apply(config, &fact),
         }
     }
 
@@ -112,6 +132,7 @@ impl Ledger {
         self.dirty |= self.live.values().any(|open| open.unknown);
         self.orphan(now, config, keys, lifetime);
         self.epoch = epoch;
+        self.loading = false;
         self.unannounced = Some(Fact::Started { epoch, at: now, lifetime, keys: keys.to_vec() });
     }
 
@@ -124,7 +145,7 @@ impl Ledger {
     fn orphan(&mut self, now: Timestamp, config: &Config, keys: &[String], lifetime: Millis) {
         let epoch = self.epoch;
         let mut unknown = 0_u64;
-        let mut known: BTreeMap<AccountKey, NanoUsd> = BTreeMap::new();
+        let mut known: BTreeMap<AccountKey, Amount> = BTreeMap::new();
         for (seq, mut open) in std::mem::take(&mut self.live) {
             if open.unknown {
                 unknown = unknown.saturating_add(1);
@@ -139,15 +160,15 @@ impl Ledger {
         }
         if unknown > 0 {
             // Whose they were is not known, so they count for everybody.
-            self.count_scope(&config.limits, Scope::Tenant, "", now, unknown);
-            keys.iter().for_each(|key| self.count_scope(&config.limits, Scope::Key, key, now, unknown));
+            self.count_scope(&config.limits, &Scope::Tenant, "", now, unknown);
+            keys.iter().for_each(|key| self.count_scope(&config.limits, &Scope::Key, key, now, unknown));
         }
         for (key, account) in &mut self.accounts {
             let known = known.get(key).copied().unwrap_or_default();
-            let limit = limit_of(&config.budgets, key).filter(|_| unknown > 0);
-            let held = account.orphan(known, limit);
-            if held > NanoUsd::ZERO {
-                self.lost.insert((epoch, key.clone()), Lost { held, charged: NanoUsd::ZERO });
+            let limit = cap(config, key).filter(|_| unknown > 0);
+            let (held, counted) = account.orphan(now, known, limit);
+            if held > Amount::ZERO {
+                self.lost.insert((epoch, key.clone()), Lost { held, charged: Amount::ZERO, counted, at: now });
             }
         }
         (self.issued, self.granted) = (0, 0);
@@ -155,14 +176,14 @@ impl Ledger {
 
     /// Counts one request in the windows of the tenant and of `key`.
     pub fn count(&mut self, limits: &[Limit], key: &str, at: Timestamp) {
-        self.count_scope(limits, Scope::Tenant, "", at, 1);
+        self.count_scope(limits, &Scope::Tenant, "", at, 1);
         if !key.is_empty() {
-            self.count_scope(limits, Scope::Key, key, at, 1);
+            self.count_scope(limits, &Scope::Key, key, at, 1);
         }
     }
 
-    fn count_scope(&mut self, limits: &[Limit], scope: Scope, subject: &str, at: Timestamp, n: u64) {
-        for limit in limits.iter().filter(|l| l.scope == scope) {
+    fn count_scope(&mut self, limits: &[Limit], scope: &Scope, subject: &str, at: Timestamp, n: u64) {
+        for limit in limits.iter().filter(|l| plain(l) && l.scope == *scope) {
             self.window(limit, subject).record(at, n);
         }
     }
@@ -172,112 +193,87 @@ impl Ledger {
         self.windows.entry((limit.id.clone(), subject.to_owned())).or_insert_with(|| Window::new(limit.window()))
     }
 
-    /// A limit has changed its length: all its windows follow.
-    pub fn resize_windows(&mut self, now: Timestamp, limit: &Limit) {
-        for ((id, _), window) in &mut self.windows {
-            if *id == limit.id {
-                window.set_length(now, limit.window());
-            }
+    /// The account, made if it is not there.
+    pub fn account(&mut self, config: &Config, key: &AccountKey) -> &mut Account {
+        if !self.accounts.contains_key(key) {
+            self.accounts.insert(key.clone(), Account::new(shape(config, key)));
+            let count = self.subjects.entry(of_rule(key)).or_default();
+            *count = count.saturating_add(1);
+        }
+        self.accounts.entry(key.clone()).or_default()
+    }
+
+    /// Looks at an account, or at an empty one that is not kept.
+    pub fn look<R>(&mut self, config: &Config, key: &AccountKey, at: impl FnOnce(&mut Account) -> R) -> R {
+        match self.accounts.get_mut(key) {
+            Some(account) => at(account),
+            None => at(&mut Account::new(shape(config, key))),
         }
     }
 
-    /// Applies a fact to the durable part of the state, and what hangs on it.
-    pub fn apply(&mut self, fact: &Fact) {
-        match fact {
-            Fact::Started { .. } => {}
-            Fact::Credit { granted, accounts, .. } => {
-                self.granted = self.granted.max(*granted);
-                for hold in accounts {
-                    self.accounts.entry(hold.account.clone()).or_default().credit = hold.amount;
-                }
-            }
-            // A permit's lines stand side by side.
-            Fact::Lines { lines } => lines.chunk_by(|a, b| a.permit == b.permit).for_each(|lines| self.apply_end(lines)),
-        }
-    }
-
-    /// The lines of one permit.
-    fn apply_end(&mut self, lines: &[Line]) {
-        let mut growth: BTreeMap<&AccountKey, NanoUsd> = BTreeMap::new();
-        for line in lines {
-            self.apply_line(line);
-            for charge in &line.charges {
-                let ended = if line.kind == LineKind::Corrected { NanoUsd::ZERO } else { charge.hold };
-                let sum = growth.entry(&charge.account).or_default();
-                *sum = sum.plus(charge.cost).minus(ended);
-            }
-        }
-        for (key, growth) in growth {
-            let account = self.accounts.entry(key.clone()).or_default();
-            account.excess = account.excess.plus(growth).at_least_zero();
-        }
-    }
-
-    fn apply_line(&mut self, line: &Line) {
-        let id = line.permit;
-        let ours = id.epoch == self.epoch;
-        let open = if ours { self.live.remove(&id.seq) } else { self.orphans.remove(&id) };
-        let unknown = open.is_some_and(|o| o.unknown);
-        let corrects = if line.kind == LineKind::Corrected { self.expired.remove(&id) } else { None };
-        for charge in &line.charges {
-            let account = self.accounts.entry(charge.account.clone()).or_default();
-            account.spent = account.spent.plus(charge.cost);
-            let lost = self.lost.get_mut(&(id.epoch, charge.account.clone()));
-            match (line.kind, lost) {
-                (LineKind::Corrected, Some(lost)) => lost.charged = lost.charged.minus(charge.hold).at_least_zero(),
-                (LineKind::Corrected, None) => {}
-                _ if ours => account.end(charge.hold),
-                (kind, Some(lost)) if unknown => {
-                    let part = charge.hold.min(lost.held);
-                    lost.held = lost.held.minus(part);
-                    account.end_orphan(part);
-                    if kind == LineKind::Expired {
-                        lost.charged = lost.charged.plus(charge.cost);
+    /// The rules have changed. What was used stays used, however it is counted from now on.
+    pub fn fit(&mut self, now: Timestamp, config: &Config) {
+        for limit in config.limits.iter().filter(|l| l.measure == Measure::Requests) {
+            if plain(limit) {
+                self.accounts_to_windows(now, limit);
+            } else if matches!(limit.scope, Scope::Tenant | Scope::Key) {
+                let gone: Vec<_> = self.windows.keys().filter(|(id, _)| *id == limit.id).cloned().collect();
+                for key in gone {
+                    if let Some(window) = self.windows.remove(&key) {
+                        let account = AccountKey::timeless(&limit.id, &key.1, Measure::Requests);
+                        self.account(config, &account).age = Some(Age::Window(window));
                     }
                 }
-                _ if unknown => {}
-                _ => account.end_orphan(charge.hold),
+            }
+            for ((id, _), window) in &mut self.windows {
+                if *id == limit.id {
+                    window.set_length(now, limit.window());
+                }
             }
         }
-        if line.kind == LineKind::Expired {
-            // The truth may come as late as the permit's own life once more.
-            let grace = line.at.since(line.admitted_at).clamp(60_000, MAX_GRACE);
-            // While loading, this life's own permits look unknown. Their lines know better.
-            let unknown = line.key.is_empty();
-            let charges = if unknown { Vec::new() } else { line.charges.clone() };
-            self.expired.insert(id, Expired { until: line.at.plus(grace), charges, unknown });
+        for (key, account) in &mut self.accounts {
+            if let (Some(age), Some(shape)) = (&mut account.age, shape(config, key)) {
+                // The rule is gone, perhaps for a moment only.
+                if cap(config, key).is_some() {
+                    age.fit(now, shape);
+                }
+            }
         }
-        if unknown {
-            self.free_lost(id.epoch);
-        }
-        self.tally_line(line, corrects.as_ref());
     }
 
-    /// When no permit of a life is unknown any more, what it may have held besides was never given.
-    fn free_lost(&mut self, epoch: u64) {
-        let of_life = PermitId { epoch, seq: 0 }..=PermitId { epoch, seq: u64::MAX };
-        if self.orphans.range(of_life).any(|(_, open)| open.unknown) {
-            return;
-        }
-        for ((_, key), lost) in self.lost.iter_mut().filter(|((e, _), _)| *e == epoch) {
-            if let Some(account) = self.accounts.get_mut(key) {
-                account.end_orphan(lost.held);
+    /// What a limit counted in accounts goes on counting in windows. The accounts stay for the permits that
+    /// hold something there, with nothing in them, so that it moves once.
+    fn accounts_to_windows(&mut self, now: Timestamp, limit: &Limit) {
+        let shape = Shape::Window(limit.window());
+        for (key, account) in &mut self.accounts {
+            let same = key.rule == limit.id && key.measure == Measure::Requests && !key.by_provider;
+            let Some(age) = account.age.as_mut().filter(|_| same) else { continue };
+            let mut age = std::mem::replace(age, Age::new(shape));
+            let used = age.used(now).whole();
+            age.fit(now, shape);
+            let place = self.windows.entry((limit.id.clone(), key.subject.clone()));
+            match (place, age) {
+                (Entry::Vacant(empty), Age::Window(window)) if used > 0 => drop(empty.insert(window)),
+                (Entry::Occupied(mut window), _) => window.get_mut().record(now, used),
+                _ => {}
             }
-            lost.held = NanoUsd::ZERO;
         }
     }
 
     /// The state to store, and the counters since the last one. With `tidy`, unused credit is returned.
-    pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>) {
+    pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>, Vec<ViolationRow>) {
         if tidy {
             self.granted = self.issued;
             self.accounts.values_mut().for_each(|a| a.credit = a.held);
         }
         self.windows.retain(|_, w| w.used(now) > 0);
+        self.accounts.retain(|_, account| !account.is_idle(now));
+        self.count_subjects();
         self.forget_expired(now);
         self.covered = self.journal;
         // Credit that is not handed out is still to be returned.
         self.dirty = self.granted != self.issued || self.accounts.values().any(|a| a.credit != a.held);
+        let violations = self.take_violations();
         let rows = std::mem::take(&mut self.tally).into_iter().map(|(k, counts)| UsageRow {
             minute: k.minute,
             key: k.key,
@@ -294,53 +290,44 @@ impl Ledger {
             issued: self.issued,
             granted: self.granted,
             windows: self.windows.iter().map(|((l, s), w)| (l.clone(), s.clone(), w.clone())).collect(),
-            accounts: self.accounts.iter().map(|(k, a)| (k.clone(), *a)).collect(),
+            accounts: self.accounts.iter().map(|(k, a)| (k.clone(), a.clone())).collect(),
             live: self.live.iter().map(|(k, o)| (*k, o.clone())).collect(),
             orphans: self.orphans.iter().map(|(k, o)| (*k, o.clone())).collect(),
             lost: self.lost.iter().map(|((epoch, account), lost)| (*epoch, account.clone(), *lost)).collect(),
             expired: self.expired.iter().map(|(k, e)| (*k, e.clone())).collect(),
             totals: self.totals,
         };
-        (snapshot, rows.collect())
+        (snapshot, rows.collect(), violations)
     }
 
     /// Drops expired permits past correction.
     fn forget_expired(&mut self, now: Timestamp) {
         self.expired.retain(|_, expired| expired.until > now);
         let lives: BTreeSet<u64> = self.expired.keys().map(|id| id.epoch).collect();
-        self.lost.retain(|(epoch, _), lost| lost.held > NanoUsd::ZERO || lives.contains(epoch));
+        self.lost.retain(|(epoch, _), lost| lost.held > Amount::ZERO || lives.contains(epoch));
     }
 
     /// Drops accounts that nobody can ask for any more.
-    pub fn forget(&mut self, now: Timestamp, budgets: &[Budget]) {
+    pub fn forget(&mut self, now: Timestamp, config: &Config) {
         let oldest = Timestamp(now.0.saturating_sub(RETENTION));
         // The account of a running period may be older than the retention (quarter, year, total). It need
         // not be the newest either: a budget may have had a shorter period before.
-        let newest: BTreeMap<(String, String), Timestamp> =
-            self.accounts.keys().map(|k| ((k.budget.clone(), k.subject.clone()), k.period)).collect();
+        let of_budgets = self.accounts.keys().filter(|k| k.measure == Measure::Budget);
+        let newest: BTreeMap<(String, String), Timestamp> = of_budgets.map(|k| ((k.rule.clone(), k.subject.clone()), k.period)).collect();
         self.accounts.retain(|k, a| {
-            let running = budgets.iter().any(|b| b.id == k.budget && b.period.start(now) == k.period);
-            let current = newest.get(&(k.budget.clone(), k.subject.clone())) == Some(&k.period);
-            running || current || k.period >= oldest || a.held > NanoUsd::ZERO || a.orphaned > NanoUsd::ZERO
+            let running = config.budgets.iter().any(|b| b.id == k.rule && b.span.start(now) == k.period);
+            let current = newest.get(&(k.rule.clone(), k.subject.clone())) == Some(&k.period);
+            let kept = k.measure != Measure::Budget || running || current || k.period >= oldest;
+            kept || a.held > Amount::ZERO || a.orphaned > Amount::ZERO
         });
     }
 
     /// When something is due.
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let permits = self.live.values().chain(self.orphans.values()).map(|o| o.until).min();
-        let tidy = (self.dirty || !self.tally.is_empty()).then(|| now.plus(TIDY_AFTER));
+        let counted = !self.tally.is_empty() || !self.violations.is_empty();
+        let tidy = (self.dirty || counted).then(|| now.plus(TIDY_AFTER));
         // Never sooner than a second, so that a late alarm cannot ring without pause.
         permits.into_iter().chain(tidy).min().map(|at| at.max(now.plus(1_000)))
     }
-}
-
-/// The limit of an account, while there is a budget that uses it.
-fn limit_of(budgets: &[Budget], account: &AccountKey) -> Option<NanoUsd> {
-    let uses = |b: &&Budget| b.id == account.budget && (b.scope == Scope::Tenant) == account.subject.is_empty();
-    budgets.iter().find(uses).map(|b| b.limit_usd)
-}
-
-/// The account of a budget for a subject at `now`.
-pub(super) fn account_key(budget: &str, subject: &str, period: Period, now: Timestamp) -> AccountKey {
-    AccountKey { budget: budget.to_owned(), subject: subject.to_owned(), period: period.start(now) }
 }

@@ -16,19 +16,27 @@
 //! and afterwards applies the writes in order, sets the alarm and answers.
 
 mod admit;
+mod apply;
+mod books;
+mod claims;
 mod facts;
 mod keys;
 mod ledger;
+mod rules;
 mod settle;
 mod tally;
 mod views;
+mod violations;
 
+pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
 pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 pub use keys::Key;
+pub use violations::top;
+
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
-use crate::protocol::{Command, Reply, UsageRow};
+use crate::protocol::{Command, Reply, StoredAnswer, UsageRow, ViolationRow};
 use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -64,11 +72,31 @@ pub enum Write {
     Snapshot(Box<Snapshot>),
     /// Add to the minute counters.
     Usage(Vec<UsageRow>),
+    /// Add to the counters of denials.
+    Violations(Vec<ViolationRow>),
     /// Store a configuration version.
     Config(Box<StoredConfig>),
     /// Insert or replace a key.
     Key(Box<Key>),
-    /// Forget journal rows that are older than `before` and not newer than row `up_to`, minute counters
+    /// Insert or replace a claim, by its key and hash.
+    Claim(Box<Claim>),
+    /// Store the answer of a claim.
+    Answer {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
+        /// The answer.
+        answer: Box<StoredAnswer>,
+    },
+    /// Forget a claim and its answer.
+    Unclaim {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
+    },
+    /// Forget journal rows that are older than `before` and not newer than row `up_to`, counters
     /// and configuration versions (but the current) older than `before`.
     Trim {
         /// Age.
@@ -101,10 +129,28 @@ pub enum Query {
         /// To.
         to: Timestamp,
     },
+    /// The answer of a claim.
+    Answer {
+        /// Gateway key's id.
+        key: String,
+        /// Hash of the idempotency key.
+        hash: String,
+    },
+    /// Counters of denials in `[from, to)`. [`top`] tells who leads.
+    Violations {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
+    },
 }
 
 /// The answer of a turn.
 #[derive(Clone, Debug, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(clippy::large_enum_variant, reason = "there is one a turn, and it is nearly always the large one")
+)]
 pub enum Answer {
     /// Known.
     Reply(Reply),
@@ -121,6 +167,8 @@ pub struct Outcome {
     pub alarm: Option<Timestamp>,
     /// Sent last.
     pub answer: Answer,
+    /// Promises of its own that the ledger found broken, for the error log. Each is a bug.
+    pub broken: Vec<String>,
 }
 
 /// One tenant.
@@ -130,6 +178,7 @@ pub struct Tenant {
     /// By hash of the key.
     keys: BTreeMap<String, Key>,
     ledger: Ledger,
+    claims: claims::Claims,
     /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
     begun: bool,
     /// When the alarm will ring, as far as this life knows.
@@ -149,16 +198,21 @@ pub struct Stored {
     pub snapshot: Option<Snapshot>,
     /// Journal rows after it, in order.
     pub journal: Vec<(u64, Vec<Fact>)>,
+    /// All claims, without their answers.
+    pub claims: Vec<Claim>,
 }
 
 impl Tenant {
     /// Rebuilds the tenant from what is on disk.
     pub fn load(stored: Stored) -> Tenant {
         let mut tenant = Tenant { config: stored.config.map(Rc::new), ..Tenant::default() };
+        tenant.ledger.loading = true;
         tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
+        tenant.claims = claims::Claims::load(stored.claims);
         if let Some(snapshot) = stored.snapshot {
             tenant.clock = snapshot.at;
             tenant.ledger = Ledger::restore(snapshot);
+            tenant.ledger.loading = true;
         }
         let config = tenant.config.as_ref().map(|c| c.config.clone()).unwrap_or_default();
         for (n, facts) in stored.journal {
@@ -176,12 +230,20 @@ impl Tenant {
         let now = self.begin(now);
         let mut writes = Vec::new();
         let answer = match command {
-            Command::Admit(admit) => Answer::Reply(self.admit(now, &admit, &mut writes)),
+            Command::Admit(admit) => self.admit(now, &admit, &mut writes),
             Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
             Command::Configuration => Answer::Reply(self.configuration()),
             Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
             Command::CreateKey(key) => Answer::Reply(self.create_key(now, key, &mut writes)),
             Command::ListKeys => Answer::Reply(self.list_keys()),
+            Command::UpdateKey(change) => Answer::Reply(self.update_key(change, &mut writes)),
+            Command::Violations { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, self.idle(now), &mut writes);
+                }
+                Answer::Read(Query::Violations { from, to })
+            }
+            Command::Complete { permit, answer } => Answer::Reply(self.complete(permit, answer, &mut writes)),
             Command::RevokeKey { id } => Answer::Reply(self.revoke_key(now, &id, &mut writes)),
             Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
             Command::Usage { from, to } => {
@@ -201,7 +263,7 @@ impl Tenant {
             }
         };
         self.snapshot_if_due(now, &mut writes);
-        Outcome { alarm: self.arm(now), writes, answer }
+        Outcome { broken: self.broken(), alarm: self.arm(now), writes, answer }
     }
 
     /// The alarm rings: closes expired permits, returns unused credit when nobody asks.
@@ -214,7 +276,7 @@ impl Tenant {
             self.snapshot(now, true, &mut writes);
         }
         self.snapshot_if_due(now, &mut writes);
-        Outcome { alarm: self.arm(now), writes, answer: Answer::Reply(Reply::Done) }
+        Outcome { broken: self.broken(), alarm: self.arm(now), writes, answer: Answer::Reply(Reply::Done) }
     }
 
     /// Lets time pass and, once in a life, takes over what an earlier life left.
@@ -223,7 +285,7 @@ impl Tenant {
         if !self.begun {
             self.begun = true;
             let config = self.config.as_ref().map(|c| c.config.clone()).unwrap_or_default();
-            let by_key = config.limits.iter().any(|l| l.scope == Scope::Key);
+            let by_key = config.limits.iter().any(|l| rules::plain(l) && l.scope == Scope::Key);
             let keys: Vec<String> = self.keys.values().filter(|_| by_key).map(|k| k.id.clone()).collect();
             self.ledger.start(self.clock, &config, &keys, config.permit.lifetime());
         }
@@ -253,8 +315,11 @@ impl Tenant {
         if let Some(started) = self.ledger.announce() {
             facts.insert(0, started);
         }
+        let stored = self.config.clone();
+        let none = Config::default();
+        let config = stored.as_ref().map_or(&none, |c| &c.config);
         for fact in &facts {
-            self.ledger.apply(fact);
+            self.ledger.apply(config, fact);
         }
         self.ledger.journal = self.ledger.journal.saturating_add(1);
         self.ledger.dirty = true;
@@ -274,17 +339,20 @@ impl Tenant {
 
     /// Writes a snapshot with the counters since the last one. With `tidy`, unused credit is returned.
     fn snapshot(&mut self, now: Timestamp, tidy: bool, writes: &mut Vec<Write>) {
-        if !self.ledger.dirty && self.ledger.tally.is_empty() {
+        if !self.ledger.dirty && self.ledger.tally.is_empty() && self.ledger.violations.is_empty() {
             return;
         }
         // The snapshot must know which life it belongs to.
         if let Some(started) = self.ledger.announce() {
             self.record(now, vec![started], writes);
         }
-        let (snapshot, rows) = self.ledger.snapshot(now, tidy);
+        let (snapshot, rows, violations) = self.ledger.snapshot(now, tidy);
         writes.push(Write::Snapshot(Box::new(snapshot)));
         if !rows.is_empty() {
             writes.push(Write::Usage(rows));
+        }
+        if !violations.is_empty() {
+            writes.push(Write::Violations(violations));
         }
     }
 
@@ -298,9 +366,11 @@ impl Tenant {
         let cleaned = self.ledger.totals.cleaned_at.is_none_or(|at| at < hour);
         if cleaned {
             self.ledger.totals.cleaned_at = Some(now);
-            let budgets = self.config.as_ref().map(|c| c.config.budgets.as_slice()).unwrap_or_default();
-            self.ledger.forget(now, budgets);
+            if let Some(stored) = &self.config {
+                self.ledger.forget(now, &stored.config);
+            }
             self.ledger.dirty = true;
+            self.forget_claims(now, writes);
             self.snapshot(now, self.idle(now), writes);
             writes.push(Write::Trim { before: Timestamp(now.0.saturating_sub(RETENTION)), up_to: self.ledger.covered });
         }
@@ -319,9 +389,7 @@ impl Tenant {
         if if_match.is_some_and(|wanted| wanted != current) {
             return Reply::Conflict { current };
         }
-        for limit in &config.limits {
-            self.ledger.resize_windows(now, limit);
-        }
+        self.ledger.fit(now, &config);
         let stored = StoredConfig { version: current.saturating_add(1), at: now, config };
         writes.push(Write::Config(Box::new(stored.clone())));
         self.config = Some(Rc::new(stored));

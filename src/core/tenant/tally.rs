@@ -1,10 +1,11 @@
 //! Minute counters: what was used, and what is due to be added to the ones on disk.
 
 use super::MAX_TALLY;
-use super::facts::{Expired, Line, LineKind};
+use super::facts::{Charge, Expired, Line, LineKind};
 use super::ledger::Ledger;
+use crate::budget::Measure;
 use crate::protocol::{Counts, Outcome};
-use crate::units::{NanoUsd, Timestamp};
+use crate::units::{Amount, Timestamp};
 
 /// What a minute counter is counted under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -30,13 +31,14 @@ impl Ledger {
         // Each account is charged the same; the request cost it once. Only what a crash forgot is charged
         // by account.
         let truth = line.attempt.as_ref().map(|a| a.cost).unwrap_or_default();
-        let most = |amounts: &mut dyn Iterator<Item = NanoUsd>| amounts.max().unwrap_or_default();
+        let most = |amounts: &mut dyn Iterator<Item = Amount>| amounts.max().unwrap_or_default().usd();
         let (requests, cost) = match (line.kind, corrects) {
             // It may never have been given: it is a request when somebody tells of it.
-            (LineKind::Expired, _) => (u64::from(!line.key.is_empty()), most(&mut line.charges.iter().map(|c| c.cost))),
-            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut line.charges.iter().map(|c| c.hold)))),
+            (LineKind::Expired, _) if line.key.is_empty() => (0, most(&mut budgets(&line.charges).map(|c| c.cost))),
+            (LineKind::Expired, _) => (1, most(&mut money(&line.charges).map(|c| c.cost))),
+            (LineKind::Corrected, Some(was)) if was.unknown => (1, truth.minus(most(&mut budgets(&line.charges).map(|c| c.hold)))),
             (LineKind::Corrected, was) => {
-                let charged = was.map(|w| most(&mut w.charges.iter().map(|c| c.cost))).unwrap_or_default();
+                let charged = was.map(|w| most(&mut money(&w.charges).map(|c| c.cost))).unwrap_or_default();
                 (0, truth.minus(charged))
             }
             (LineKind::Settled | LineKind::Released, _) => (1, truth),
@@ -64,6 +66,16 @@ impl Ledger {
         }
         self.tally.entry(key).or_default().add(counts);
     }
+}
+
+/// What was charged to budgets with periods. Of what a crash forgot only these know how much it was.
+fn budgets(charges: &[Charge]) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(|c| c.account.measure == Measure::Budget)
+}
+
+/// What was charged in money.
+fn money(charges: &[Charge]) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(|c| c.account.measure.is_money())
 }
 
 /// Start of the minute.

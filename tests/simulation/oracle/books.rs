@@ -1,8 +1,11 @@
 //! Compares the object's own books with what is so.
 
+use super::amounts::ages;
+use super::demand::plain;
 use super::{Broken, Oracle, span, subject};
 use std::collections::{BTreeMap, BTreeSet};
-use tollgate_core::budget::{Account, AccountKey};
+use tollgate_core::budget::{Account, AccountKey, Measure};
+use tollgate_core::config::Scope;
 use tollgate_core::protocol::{Live, Reply};
 use tollgate_core::tenant::{RETENTION, Snapshot, Write};
 
@@ -13,7 +16,7 @@ impl Oracle {
     /// When the books do not show what is so.
     pub fn books(&self, snapshot: &Snapshot) -> Result<(), Broken> {
         let accounts: BTreeMap<&AccountKey, &Account> = snapshot.accounts.iter().map(|(k, a)| (k, a)).collect();
-        for (key, charged) in &self.charged {
+        for (key, charged) in self.charged.iter().filter(|(key, _)| !ages(key)) {
             match accounts.get(key) {
                 Some(account) if account.spent.get() == *charged => {}
                 Some(account) => return Err(format!("{charged} were charged to {key:?}, the books show {account:?}")),
@@ -77,7 +80,7 @@ impl Oracle {
     /// Old accounts go, but not the one that a budget uses now.
     fn may_be_forgotten(&self, key: &AccountKey) -> bool {
         let budgets = self.config.iter().flat_map(|c| &c.config.budgets);
-        let current = budgets.filter(|b| b.id == key.budget).any(|b| b.period.start(self.time.clock) == key.period);
+        let current = budgets.filter(|b| b.id == key.rule).any(|b| b.span.start(self.time.clock) == key.period);
         !current && key.period.0 < self.time.clock.0 - RETENTION
     }
 
@@ -89,8 +92,17 @@ impl Oracle {
         for shown in &live.budgets {
             let rule = self.config.iter().flat_map(|c| &c.config.budgets).find(|b| b.id == shown.id);
             let rule = rule.ok_or("a budget is shown that is not there")?;
-            let account =
-                AccountKey { budget: shown.id.clone(), subject: shown.subject.clone(), period: rule.period.start(self.time.clock) };
+            let mut account = AccountKey::budget(&shown.id, &shown.subject, rule.span.start(self.time.clock));
+            account.by_provider = rule.scope == Scope::Provider;
+            if rule.span.rolling().is_some() {
+                account.measure = Measure::Rolling;
+                let config = self.config.as_ref().map(|c| &c.config).ok_or("no tenant")?;
+                let within = self.amounts.within(self.time.now(), config, &account, false).unwrap_or(0);
+                if shown.spent.get() < within {
+                    return Err(format!("{within} are spent of late, but shown is {shown:?}"));
+                }
+                continue;
+            }
             let charged = self.charged.get(&account).copied().unwrap_or(0);
             let (mine, theirs) = (self.held(&account, epoch, true), self.held(&account, epoch, false));
             if shown.spent.get() != charged || shown.held.get() < mine || shown.orphaned.get() < theirs {
@@ -100,9 +112,21 @@ impl Oracle {
         for shown in &live.limits {
             let rule = self.config.iter().flat_map(|c| &c.config.limits).find(|l| l.id == shown.id);
             let rule = rule.ok_or("a limit is shown that is not there")?;
-            let key = if shown.subject == subject(rule.scope, &shown.subject) { &shown.subject } else { "" };
+            if !plain(rule) {
+                let mut account = AccountKey::timeless(&shown.id, &shown.subject, rule.measure);
+                account.by_provider = rule.scope == Scope::Provider;
+                let config = self.config.as_ref().map(|c| &c.config).ok_or("no tenant")?;
+                let open = || self.open.get(&account).copied().unwrap_or(0);
+                let concurrent = rule.measure == Measure::Concurrency;
+                let within = if concurrent { Some(open()) } else { self.amounts.within(self.time.now(), config, &account, false) };
+                if within.is_some_and(|within| (shown.limit as i64 - within).max(0) < shown.remaining as i64) {
+                    return Err(format!("{within:?} count, but shown is {shown:?}"));
+                }
+                continue;
+            }
+            let key = if shown.subject == subject(&rule.scope, &shown.subject) { &shown.subject } else { "" };
             let within = self.windows.within(self.time.now(), rule, key, span(rule));
-            if rule.requests.saturating_sub(within) < shown.remaining {
+            if rule.amount.whole().saturating_sub(within) < shown.remaining {
                 return Err(format!("{within} were admitted, but shown is {shown:?}"));
             }
         }

@@ -1,7 +1,12 @@
 //! How permits end: each once, with the truth.
 
-use super::{Broken, End, Given, Oracle, add, nano};
-use tollgate_core::tenant::{Line, LineKind};
+use super::demand::{used, used_in_all};
+use super::{Broken, End, Given, Oracle, add};
+use tollgate_core::budget::Measure;
+use tollgate_core::ids::PermitId;
+use tollgate_core::protocol::Hold;
+use tollgate_core::tenant::{Charge, Line, LineKind};
+use tollgate_core::units::Amount;
 
 impl Oracle {
     /// Looks at the lines of one journal row.
@@ -66,13 +71,13 @@ impl Oracle {
                     None => line.kind == LineKind::Released && line.n == 0 && line.attempt.is_none(),
                     Some(first) => line.kind == LineKind::Settled && line.n == 1 && line.attempt.as_ref() == Some(first),
                 };
-                let cost = sent.first().map_or(0, |a| a.cost.get());
-                if !same || line.charges.iter().any(|c| c.cost.get() != cost) {
+                let wrong = |c: &Charge| Some(&c.cost.get()) != used(&c.account, sent).first();
+                if !same || line.charges.iter().any(wrong) {
                     return Err(format!("is not what was sent: {sent:?}"));
                 }
-                let (truth, released) = (given.truth(), line.kind == LineKind::Released);
+                let released = line.kind == LineKind::Released;
                 given.end = if released { End::Released } else { End::Settled };
-                self.ended(given, truth);
+                self.ended(line.permit, given);
                 if released {
                     self.tally.released += 1
                 } else {
@@ -91,6 +96,17 @@ impl Oracle {
                 }
                 for hold in &given.holds {
                     add(&mut self.open, &hold.account, -hold.amount.get());
+                    // Charged with all that a crash forgot, or by itself.
+                    let own = line.charges.iter().find(|c| c.account == hold.account).map(|c| c.cost.get());
+                    let requests = hold.account.measure == Measure::Requests;
+                    let charged = if !unknown {
+                        own.unwrap_or(0)
+                    } else if self.strict || requests {
+                        hold.amount.get()
+                    } else {
+                        0
+                    };
+                    self.amounts.tell(&hold.account, line.permit, charged);
                 }
                 given.end = End::Expired { when: self.time.now(), charges: line.charges.clone(), unknown };
                 self.tally.expired += 1;
@@ -101,6 +117,7 @@ impl Oracle {
                 let truth = given.truth();
                 for charge in &line.charges {
                     let held = given.holds.iter().find(|h| h.account == charge.account).map(|h| h.amount.get());
+                    let truth = used_in_all(&charge.account, given.sent.as_deref().unwrap_or_default());
                     let was = charges.iter().find(|c| c.account == charge.account).map_or(0, |c| c.cost.get());
                     let right = if *unknown {
                         // Charged with all that the crash forgot: the permit's own part is taken back.
@@ -116,14 +133,16 @@ impl Oracle {
                 if line.charges.len() < given.holds.len() || line.key != given.key || line.n != 1 {
                     return Err("leaves something out".to_owned());
                 }
-                let was =
-                    if *unknown { line.charges.iter().map(|c| c.hold.get()).max() } else { charges.iter().map(|c| c.cost.get()).max() };
+                let was = if *unknown {
+                    money(&line.charges, true).map(|c| c.hold.get()).max()
+                } else {
+                    money(charges, false).map(|c| c.cost.get()).max()
+                };
                 self.tally.corrected += 1;
                 self.tally.corrected_ghosts += u64::from(*unknown);
                 self.count_line(line, Some((truth, given.sent.as_deref().unwrap_or_default(), *unknown)), was.unwrap_or(0));
                 for hold in &given.holds {
-                    add(&mut self.exposed, &hold.account, truth - hold.amount.get());
-                    add(&mut self.excess, &hold.account, (truth - hold.amount.get()).max(0));
+                    self.truth(line.permit, hold, given);
                 }
                 given.end = End::Corrected;
                 Ok(())
@@ -136,8 +155,9 @@ impl Oracle {
     fn further(&mut self, line: &Line, given: &Given) -> Result<(), Broken> {
         let attempt = given.sent.as_ref().and_then(|sent| sent.get(usize::from(line.n) - 1));
         let right = line.attempt.is_some() && line.attempt.as_ref() == attempt && line.kind == LineKind::Settled;
-        let cost = attempt.map_or(0, |a| a.cost.get());
-        let charged = line.charges.iter().all(|c| c.cost.get() == cost && c.hold == nano(0));
+        let sent = given.sent.as_deref().unwrap_or_default();
+        let cost = |c: &Charge| used(&c.account, sent).get(usize::from(line.n) - 1).copied();
+        let charged = line.charges.iter().all(|c| Some(c.cost.get()) == cost(c) && c.hold == Amount::ZERO);
         if !right || !charged || line.charges.len() != given.holds.len() {
             return Err(format!("is not the attempt {attempt:?}"));
         }
@@ -156,12 +176,23 @@ impl Oracle {
         }
     }
 
-    fn ended(&mut self, given: &Given, truth: i64) {
+    fn ended(&mut self, permit: PermitId, given: &Given) {
         for hold in &given.holds {
-            let held = hold.amount.get();
-            add(&mut self.open, &hold.account, -held);
-            add(&mut self.exposed, &hold.account, truth - held);
-            add(&mut self.excess, &hold.account, (truth - held).max(0));
+            add(&mut self.open, &hold.account, -hold.amount.get());
+            self.truth(permit, hold, given);
         }
     }
+
+    /// The truth about what was held.
+    fn truth(&mut self, permit: PermitId, hold: &Hold, given: &Given) {
+        let (truth, held) = (used_in_all(&hold.account, given.sent.as_deref().unwrap_or_default()), hold.amount.get());
+        add(&mut self.exposed, &hold.account, truth - held);
+        add(&mut self.excess, &hold.account, (truth - held).max(0));
+        self.amounts.tell(&hold.account, permit, truth);
+    }
+}
+
+/// What was charged in money; of what a crash forgot, to budgets with periods.
+pub(super) fn money(charges: &[Charge], unknown: bool) -> impl Iterator<Item = &Charge> {
+    charges.iter().filter(move |c| c.account.measure == Measure::Budget || (!unknown && c.account.measure.is_money()))
 }

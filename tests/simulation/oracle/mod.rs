@@ -2,20 +2,26 @@
 //! every write that was committed. It keeps sums and lists, and knows nothing of slots, credit or
 //! orphans.
 
+mod amounts;
 mod books;
+mod claims;
+mod demand;
 mod lines;
 mod time;
 mod usage;
 mod windows;
 
+use amounts::{Amounts, ages};
+use claims::Claims;
+use demand::{plain, wanted};
 use std::collections::{BTreeMap, BTreeSet};
 use time::Time;
-use tollgate_core::budget::AccountKey;
-use tollgate_core::config::{Config, ExpiryCharge};
+use tollgate_core::budget::{AccountKey, Measure};
+use tollgate_core::config::{Config, ExpiryCharge, Scope};
 use tollgate_core::ids::PermitId;
 use tollgate_core::protocol::{Admit, Attempt, Counts, Denial, Hold, Permit, Report};
 use tollgate_core::tenant::{Charge, Fact, Key, StoredConfig, Write};
-use tollgate_core::units::{NanoUsd, Timestamp};
+use tollgate_core::units::{Amount, NanoUsd, Timestamp};
 use windows::{Windows, span, subject};
 
 /// What was broken.
@@ -77,6 +83,8 @@ pub struct Oracle {
     /// What permits cost beyond their worst case.
     excess: BTreeMap<AccountKey, i64>,
     windows: Windows,
+    amounts: Amounts,
+    pub claims: Claims,
     pub time: Time,
     /// What the usage counters must show, by outcome.
     usage: BTreeMap<&'static str, Counts>,
@@ -96,12 +104,19 @@ pub struct Tally {
     pub ghosts: u64,
     pub corrected: u64,
     pub corrected_ghosts: u64,
+    pub denied_by_amount: u64,
+    pub denied_by_claim: u64,
+    pub replayed: u64,
 }
 
 impl Tally {
     /// Adds another run's.
     pub fn add(&mut self, other: &Tally) {
-        let Tally { permits, denied_by_limit, denied_by_budget, settled, released, expired, ghosts, corrected, corrected_ghosts } = *other;
+        let Tally { permits, denied_by_limit, denied_by_budget, settled, released, expired, ghosts, corrected, corrected_ghosts, .. } =
+            *other;
+        self.denied_by_amount += other.denied_by_amount;
+        self.denied_by_claim += other.denied_by_claim;
+        self.replayed += other.replayed;
         self.permits += permits;
         self.denied_by_limit += denied_by_limit;
         self.denied_by_budget += denied_by_budget;
@@ -115,7 +130,8 @@ impl Tally {
 
     /// Whether everything came about at least once.
     pub fn complete(&self) -> bool {
-        let decided = [self.permits, self.denied_by_limit, self.denied_by_budget];
+        let decided =
+            [self.permits, self.denied_by_limit, self.denied_by_budget, self.denied_by_amount, self.denied_by_claim, self.replayed];
         let ended = [self.settled, self.released, self.expired, self.ghosts, self.corrected, self.corrected_ghosts];
         decided.iter().chain(&ended).all(|n| *n > 0)
     }
@@ -151,7 +167,8 @@ impl Oracle {
                 }
                 Write::DeleteAll => self.deleted(),
                 Write::Trim { .. } => self.trimmed(writes),
-                Write::Snapshot(_) | Write::Usage(_) => {}
+                Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
+                Write::Claim(_) | Write::Answer { .. } | Write::Unclaim { .. } => {}
             }
         }
         Ok(())
@@ -162,6 +179,7 @@ impl Oracle {
         let stored = StoredConfig { config, ..stored.clone() };
         let before = self.config.replace(stored.clone());
         self.windows.changed(self.time.now(), before.as_ref().map(|c| &c.config), &stored.config);
+        self.amounts.changed(self.time.now(), before.as_ref().map(|c| &c.config), &stored.config);
         for budget in &stored.config.budgets {
             let highest = self.highest.entry(budget.id.clone()).or_default();
             *highest = (*highest).max(budget.limit_usd.get());
@@ -200,26 +218,30 @@ impl Oracle {
         let now = self.time.now();
         self.windows.admit(now, &config.limits, &permit.key)?;
 
-        let wanted = config.budgets.iter().map(|b| {
-            let account = AccountKey { budget: b.id.clone(), subject: subject(b.scope, &permit.key), period: b.period.start(permit.at) };
-            Hold { account, amount: admit.worst_case }
-        });
-        if wanted.ne(permit.holds.iter().cloned()) {
-            return Err(format!("the permit {} holds {:?}", permit.id, permit.holds));
+        let wanted = wanted(config, &permit.key, admit, permit.at);
+        if wanted.iter().map(|(hold, _)| hold).ne(&permit.holds) {
+            return Err(format!("the permit {} holds {:?}, wanted is {wanted:?}", permit.id, permit.holds));
         }
-        for (hold, budget) in permit.holds.iter().zip(&config.budgets) {
+        self.claim(admit, permit.id)?;
+        for (hold, cap) in &wanted {
             add(&mut self.open, &hold.account, hold.amount.get());
-            add(&mut self.exposed, &hold.account, hold.amount.get());
-            // What costs nothing passes an overdrawn budget: it makes nothing worse.
-            if hold.amount == nano(0) {
+            if ages(&hold.account) {
+                self.amounts.admit(now, config, &hold.account, permit.id, hold.amount.get(), cap.get())?;
                 continue;
             }
-            let limit = budget.limit_usd.get();
+            add(&mut self.exposed, &hold.account, hold.amount.get());
+            // What costs nothing passes an overdrawn budget: it makes nothing worse.
+            if hold.amount == Amount::ZERO {
+                continue;
+            }
+            let limit = cap.get();
             let booked = self.charged.get(&hold.account).copied().unwrap_or(0) + self.open[&hold.account];
             if booked > limit {
                 return Err(format!("{booked} spent and held in {:?}, the limit is {limit}", hold.account));
             }
-            if self.strict && self.exposed[&hold.account] > limit {
+            // Who holds a place is forgotten when its life is over, whatever it still does.
+            let lease = hold.account.measure == Measure::Concurrency;
+            if self.strict && !lease && self.exposed[&hold.account] > limit {
                 let exposed = self.exposed[&hold.account];
                 return Err(format!("{exposed} really at stake in {:?}, the limit is {limit}", hold.account));
             }
@@ -249,14 +271,22 @@ impl Oracle {
         match why {
             Denial::Key if working.is_none() => Ok(()),
             Denial::Model if working.is_some_and(|k| !may_use(k, &admit.model)) => Ok(()),
-            Denial::Limit { limit, retry_after, .. } => {
-                self.tally.denied_by_limit += 1;
+            Denial::Idempotency { .. } => self.denied_for_claim(admit, why),
+            Denial::Limit { limit, retry_after, subject, measure, .. } => {
                 let limit = stored.config.limits.iter().find(|l| l.id == *limit).ok_or("denied by no limit")?;
+                let key = key.map_or("", |k| k.id.as_str());
+                if *retry_after < 1 {
+                    return Err(format!("denied by {limit:?}, to wait {retry_after}"));
+                }
+                if !plain(limit) {
+                    self.tally.denied_by_amount += 1;
+                    return self.denied_by_amount(admit, key, subject, measure.unwrap_or(Measure::Requests));
+                }
+                self.tally.denied_by_limit += 1;
                 // 65 slots reach back a little further than the window.
                 let reach = 65 * ((span(limit) + 63) / 64);
-                let key = key.map_or("", |k| k.id.as_str());
                 let within = self.windows.within(self.time.now(), limit, key, reach);
-                if *retry_after < 1 || (self.calm && within < limit.requests) {
+                if self.calm && within < limit.amount.whole() {
                     return Err(format!("denied after {within} of {limit:?}, to wait {retry_after}"));
                 }
                 Ok(())
@@ -264,11 +294,14 @@ impl Oracle {
             Denial::Budget { budget, limit, spent, held, .. } => {
                 self.tally.denied_by_budget += 1;
                 let rule = stored.config.budgets.iter().find(|b| b.id == *budget).ok_or("denied by no budget")?;
-                let account = AccountKey {
-                    budget: budget.clone(),
-                    subject: subject(rule.scope, key.map_or("", |k| k.id.as_str())),
-                    period: rule.period.start(self.time.clock),
-                };
+                let key = key.map_or("", |k| k.id.as_str());
+                if rule.span.rolling().is_some() {
+                    let Denial::Budget { subject, .. } = why else { return Ok(()) };
+                    return self.denied_by_amount(admit, key, subject, Measure::Rolling);
+                }
+                let Denial::Budget { subject, .. } = why else { return Ok(()) };
+                let mut account = AccountKey::budget(budget, subject, rule.span.start(self.time.clock));
+                account.by_provider = rule.scope == Scope::Provider;
                 let charged = self.charged.get(&account).copied().unwrap_or(0);
                 let open = self.open.get(&account).copied().unwrap_or(0);
                 let told = spent.plus(*held).plus(admit.worst_case) > *limit && *limit == rule.limit_usd;
@@ -277,6 +310,26 @@ impl Oracle {
             }
             _ => Err(format!("denied: {why:?} to {:?}", key.map(|k| &k.view))),
         }
+    }
+
+    /// A limit on amounts denied: where nothing is forgotten, it had no room.
+    fn denied_by_amount(&self, admit: &Admit, key: &str, subject: &str, measure: Measure) -> Result<(), Broken> {
+        let Some(stored) = self.config.as_ref().filter(|_| self.calm) else { return Ok(()) };
+        let of = |hold: &Hold| hold.account.subject == subject && hold.account.measure == measure;
+        // More than one rule may be of this kind; one without room is reason enough.
+        for (hold, cap) in wanted(&stored.config, key, admit, self.time.clock).iter().filter(|(hold, _)| of(hold)) {
+            let used = match self.amounts.within(self.time.now(), &stored.config, &hold.account, true) {
+                Some(within) => within,
+                None if measure == Measure::Concurrency => self.open.get(&hold.account).copied().unwrap_or(0),
+                // What a bucket gives back is less than the list knows.
+                None => return Ok(()),
+            };
+            if used + hold.amount.get() > cap.get() {
+                return Ok(());
+            }
+        }
+        let open: Vec<_> = self.open.iter().filter(|(k, _)| k.measure == measure).collect();
+        Err(format!("denied with room in {measure:?} of `{subject}` under {:?}: {open:?}", stored.config.limits))
     }
 
     /// A batch of reports was acknowledged: each of them must be in the books.
@@ -316,8 +369,8 @@ impl Oracle {
         if !self.strict {
             return Ok(());
         }
-        for (account, spent) in &self.charged {
-            let bound = self.highest.get(&account.budget).copied().unwrap_or(0) + self.excess.get(account).copied().unwrap_or(0);
+        for (account, spent) in self.charged.iter().filter(|(a, _)| a.measure == Measure::Budget) {
+            let bound = self.highest.get(&account.rule).copied().unwrap_or(0) + self.excess.get(account).copied().unwrap_or(0);
             if *spent > bound {
                 return Err(format!("{spent} are spent in {account:?}, more than {bound}"));
             }

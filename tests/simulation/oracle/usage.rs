@@ -1,5 +1,6 @@
 //! What the usage counters must show, from the lines alone.
 
+use super::lines::money;
 use super::{Broken, Oracle, nano};
 use std::collections::BTreeMap;
 use tollgate_core::protocol::{Attempt, Counts, Outcome};
@@ -16,7 +17,8 @@ impl Oracle {
                 (attempt.map_or("ok", |a| name(a.outcome)), 1, attempt.map_or(0, |a| a.cost.get()))
             }
             LineKind::Expired => {
-                let cost = line.charges.iter().map(|c| c.cost.get()).max().unwrap_or(0);
+                let unknown = line.key.is_empty();
+                let cost = money(&line.charges, unknown).map(|c| c.cost.get()).max().unwrap_or(0);
                 ("expired", u64::from(!line.key.is_empty()), cost)
             }
             LineKind::Corrected => {

@@ -7,7 +7,7 @@ const LIMIT_AND_BUDGET: &str = r#"{"limits":[{"id":"rpm","requests":50,"window_s
 
 #[test]
 fn a_tenant_that_is_not_there_is_not_made_by_asking() {
-    let mut desk = Desk { tenant: Tenant::default(), now: START, stored: Stored::default(), alarm: None, writes: Vec::new() };
+    let mut desk = Desk::empty();
     assert_eq!(desk.admit_as("a", 1), Reply::NoTenant);
     assert_eq!(desk.ask(Command::Tick), Reply::NoTenant);
     assert_eq!(desk.ask(Command::Report { reports: Vec::new() }), Reply::NoTenant);
@@ -48,9 +48,16 @@ fn an_old_configuration_is_answered_with_the_new_one_and_reserves_nothing() {
     desk.configure(r#"{"limits":[{"id":"rpm","requests":7,"window_s":60}],"budgets":[{"id":"m","limit_usd":"1","period":"month"}]}"#);
     let before = desk.live();
     let written = desk.writes.len();
-    let old = Admit { key_hash: "hash-a".to_owned(), config: 1, model: "fast".to_owned(), worst_case: nano(5), input_cost: nano(1) };
+    let old = Admit {
+        key_hash: "hash-a".to_owned(),
+        config: 1,
+        model: "fast".to_owned(),
+        worst_case: nano(5),
+        input_cost: nano(1),
+        ..Admit::default()
+    };
     let Reply::Configuration { version, config, updated_at } = desk.ask(Command::Admit(old)) else { panic!() };
-    assert_eq!((version, config.limits[0].requests, updated_at), (2, 7, Timestamp(START)));
+    assert_eq!((version, config.limits[0].amount, updated_at), (2, amount(7), Timestamp(START)));
     assert_eq!((desk.live(), desk.writes.len()), (before, written));
 }
 
@@ -58,7 +65,7 @@ fn an_old_configuration_is_answered_with_the_new_one_and_reserves_nothing() {
 fn a_limit_of_50_admits_exactly_50_of_200() {
     let mut desk = Desk::new(r#"{"limits":[{"id":"rpm","requests":50,"window_s":60}]}"#);
     assert_eq!(desk.admitted(200, 0), 50);
-    let Denial::Limit { limit, window_s, retry_after } = desk.denied("a", 0) else { panic!() };
+    let Denial::Limit { limit, window_s, retry_after, .. } = desk.denied("a", 0) else { panic!() };
     assert_eq!((limit.as_str(), window_s), ("rpm", 60));
     desk.now += retry_after - 1;
     desk.denied("a", 0);
@@ -76,6 +83,10 @@ fn a_budget_for_20_admits_exactly_20_of_200() {
         spent: nano(0),
         held: nano(1_000),
         resets_at: Timestamp::from_rfc3339("2024-04-01T00:00:00Z"),
+        subject: String::new(),
+        remaining: nano(0),
+        affordable: None,
+        steps: Vec::new(),
     };
     assert_eq!(desk.denied("a", 50), expected);
     // What costs nothing needs no budget.
@@ -124,8 +135,8 @@ fn the_permit_says_what_it_holds_and_what_is_left() {
     );
     let permit = desk.permit(300);
     let month = Timestamp::from_rfc3339("2024-03-01T00:00:00Z").unwrap();
-    let account = AccountKey { budget: "m".to_owned(), subject: String::new(), period: month };
-    assert_eq!(permit.holds, [crate::protocol::Hold { account, amount: nano(300) }]);
+    let account = AccountKey::budget("m", "", month);
+    assert_eq!(permit.holds, [crate::protocol::Hold { account, amount: amount(300) }]);
     let nearest = permit.limit.unwrap();
     assert_eq!((nearest.id.as_str(), nearest.remaining, nearest.reset), ("few", 9, 65_000));
     // 700 are left, enough for two more: whoever comes next waits for the report of this one.

@@ -2,8 +2,11 @@
 #![expect(clippy::arithmetic_side_effects, reason = "where a test overflows, it fails")]
 
 mod admission;
+mod claims;
 mod crashes;
+mod limits;
 mod operators;
+mod properties;
 mod rows;
 mod settlement;
 mod stored;
@@ -11,13 +14,14 @@ mod stored;
 use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
-use crate::protocol::{Admit, Attempt, BudgetState, Denial, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
-use crate::units::NanoUsd;
+use crate::protocol::{Admit, Attempt, BudgetState, Denial, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
+use crate::units::{Amount, NanoUsd};
 
 /// 2024-03-10T00:00:00Z, a Sunday.
 const START: i64 = 1_710_028_800_000;
 
 /// A tenant that is driven by hand: its clock, its disk, its alarm.
+#[derive(Clone)]
 struct Desk {
     tenant: Tenant,
     now: i64,
@@ -25,6 +29,7 @@ struct Desk {
     alarm: Option<Timestamp>,
     /// All writes so far.
     writes: Vec<Write>,
+    answers: BTreeMap<(String, String), StoredAnswer>,
 }
 
 /// A configuration from JSON. A permit lives for 60 s unless it says otherwise.
@@ -36,6 +41,10 @@ fn config(text: &str) -> Config {
     config
 }
 
+fn amount(n: i64) -> Amount {
+    Amount::new(n)
+}
+
 fn nano(n: i64) -> NanoUsd {
     NanoUsd::new(n)
 }
@@ -43,11 +52,17 @@ fn nano(n: i64) -> NanoUsd {
 impl Desk {
     /// A tenant with this configuration and the keys `a` and `b`.
     fn new(text: &str) -> Desk {
-        let mut desk = Desk { tenant: Tenant::default(), now: START, stored: Stored::default(), alarm: None, writes: Vec::new() };
+        let mut desk = Desk::empty();
         desk.configure(text);
         desk.key("a", &[], None);
         desk.key("b", &[], None);
         desk
+    }
+
+    /// A tenant that is not there.
+    fn empty() -> Desk {
+        let (tenant, stored) = (Tenant::default(), Stored::default());
+        Desk { tenant, now: START, stored, alarm: None, writes: Vec::new(), answers: BTreeMap::new() }
     }
 
     fn configure(&mut self, text: &str) {
@@ -64,6 +79,7 @@ impl Desk {
             last4: "wxyz".to_owned(),
             models: models.iter().map(|m| (*m).to_owned()).collect(),
             expires_at,
+            ..NewKey::default()
         }))
     }
 
@@ -83,9 +99,22 @@ impl Desk {
                     self.stored.keys.push((**key).clone());
                 }
                 Write::DeleteAll => self.stored = Stored::default(),
-                Write::Usage(_) | Write::Trim { .. } => {}
+                Write::Claim(claim) => {
+                    self.stored.claims.retain(|c| (&c.key, &c.hash) != (&claim.key, &claim.hash));
+                    let text = serde_json::to_string(claim).unwrap();
+                    self.stored.claims.push(serde_json::from_str(&text).unwrap());
+                }
+                Write::Answer { key, hash, answer } => {
+                    self.answers.insert((key.clone(), hash.clone()), (**answer).clone());
+                }
+                Write::Unclaim { key, hash } => {
+                    self.stored.claims.retain(|c| (&c.key, &c.hash) != (key, hash));
+                    self.answers.remove(&(key.clone(), hash.clone()));
+                }
+                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } => {}
             }
         }
+        assert_eq!(outcome.broken, Vec::<String>::new());
         self.alarm = outcome.alarm.or(self.alarm);
         self.writes.extend(outcome.writes);
         for account in self.tenant.ledger.accounts.values() {
@@ -93,6 +122,7 @@ impl Desk {
         }
         match outcome.answer {
             Answer::Reply(reply) => reply,
+            Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.answers.get(&(key, hash)).cloned() },
             Answer::Read(_) => Reply::Done,
         }
     }
@@ -134,6 +164,7 @@ impl Desk {
             model: "fast".to_owned(),
             worst_case: nano(worst_case),
             input_cost: nano(worst_case / 4),
+            ..Admit::default()
         };
         self.ask(Command::Admit(admit))
     }

@@ -42,6 +42,35 @@ fn a_key_that_is_created_twice_stays_revoked() {
 }
 
 #[test]
+fn a_changed_key_is_seen_at_once_and_what_is_absent_stays() {
+    let mut desk = Desk::new("{}");
+    let change = |desk: &mut Desk, change: KeyChange| {
+        let Reply::Key(view) = desk.ask(Command::UpdateKey(KeyChange { id: "a".to_owned(), ..change })) else { panic!() };
+        view
+    };
+    let view = change(&mut desk, KeyChange { models: Some(vec!["slow".to_owned()]), critical: Some(true), ..KeyChange::default() });
+    assert_eq!((view.name.as_str(), view.models, view.critical), ("key a", vec!["slow".to_owned()], true));
+    assert_eq!(desk.denied("a", 1), Denial::Model);
+    let expires_at = Some(Timestamp(START + 10));
+    let view = change(&mut desk, KeyChange { models: Some(Vec::new()), expires_at, name: Some("new".to_owned()), ..KeyChange::default() });
+    assert_eq!((view.name.as_str(), view.expires_at, view.critical), ("new", expires_at, true));
+    assert!(desk.permit(1).critical);
+    desk.now += 10;
+    desk.crash();
+    assert_eq!(desk.denied("a", 1), Denial::Key);
+    assert_eq!(change(&mut desk, KeyChange { never_expires: true, ..KeyChange::default() }).expires_at, None);
+    desk.permit(1);
+    // Nothing changes: nothing is written. A revoked key stays revoked.
+    let written = desk.writes.len();
+    change(&mut desk, KeyChange::default());
+    assert_eq!(desk.writes.len(), written);
+    desk.ask(Command::RevokeKey { id: "a".to_owned() });
+    assert!(change(&mut desk, KeyChange { never_expires: true, ..KeyChange::default() }).revoked_at.is_some());
+    assert_eq!(desk.denied("a", 1), Denial::Key);
+    assert_eq!(desk.ask(Command::UpdateKey(KeyChange { id: "z".to_owned(), ..KeyChange::default() })), Reply::NotFound);
+}
+
+#[test]
 fn a_key_sees_its_own_share_only() {
     let mut desk = Desk::new(
         r#"{"limits":[{"id":"rpm","scope":"key","requests":3,"window_s":60}],

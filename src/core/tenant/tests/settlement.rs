@@ -68,7 +68,7 @@ fn silence_is_charged_by_policy() {
         desk.report(&[report(&permit, &[30, 10])]);
         assert_eq!(desk.money(), (40, 0, 0), "{policy}");
         assert_eq!(desk.kinds(), [Silent, Corrected], "{policy}");
-        assert_eq!(desk.lines()[1].charges[0].cost, nano(40 - charged));
+        assert_eq!(desk.lines()[1].charges[0].cost, amount(40 - charged));
     }
 }
 
@@ -130,9 +130,9 @@ fn a_permit_settles_into_the_period_that_it_was_given_in() {
     let next = desk.permit(1_000);
     desk.report(&[report(&permit, &[600]), report(&next, &[5])]);
     assert_eq!(desk.money(), (5, 0, 0));
-    let yesterday = AccountKey { budget: "m".to_owned(), subject: String::new(), period: Timestamp(START) };
-    let account: Account = desk.tenant.ledger.accounts[&yesterday];
-    assert_eq!((account.spent, account.held), (nano(600), nano(0)));
+    let yesterday = AccountKey::budget("m", "", Timestamp(START));
+    let account: &Account = &desk.tenant.ledger.accounts[&yesterday];
+    assert_eq!((account.spent, account.held), (amount(600), amount(0)));
 }
 
 #[test]
@@ -158,6 +158,29 @@ fn a_deleted_tenants_permits_mean_nothing_to_the_next_of_that_name() {
     assert_ne!(new.id, old.id);
     desk.report(&[report(&old, &[50])]);
     assert_eq!(desk.money(), (0, 200, 0));
+}
+
+/// A request may be counted by many rules. Reports of a full batch were one row that no disk holds.
+#[test]
+fn a_batch_under_many_rules_ends_in_rows_that_fit() {
+    let rule = |i: usize| format!(r#"{{"id":"m{i}","scope":"provider","limit_usd":"1","period":"month"}}"#);
+    let rules: Vec<String> = (0..64).map(rule).collect();
+    let mut desk = Desk::new(&format!(r#"{{"budgets":[{}]}}"#, rules.join(",")));
+    let mut reports = Vec::new();
+    for _ in 0..100 {
+        let providers = (0..8).map(|i| format!("p{i}")).collect();
+        let admit = Admit { key_hash: "hash-a".to_owned(), config: 1, model: "fast".to_owned(), providers, ..Admit::default() };
+        let Reply::Permit(permit) = desk.ask(Command::Admit(admit)) else { panic!() };
+        reports.push(report(&permit, &[1, 2]));
+    }
+    let written = desk.writes.len();
+    desk.report(&reports);
+    let rows: Vec<String> = desk.writes[written..]
+        .iter()
+        .filter_map(|w| if let Write::Append { facts, .. } = w { Some(serde_json::to_string(facts).unwrap()) } else { None })
+        .collect();
+    assert!(rows.len() > 1 && rows.iter().all(|r| r.len() < 2_000_000), "{:?}", rows.iter().map(String::len).collect::<Vec<_>>());
+    assert_eq!(desk.tenant.ledger.live.len(), 0);
 }
 
 #[test]

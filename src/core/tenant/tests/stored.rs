@@ -59,3 +59,44 @@ fn a_configuration() {
     let older = r#"{"version":1,"at":5,"config":{}}"#;
     assert_eq!(serde_json::from_str::<StoredConfig>(older).unwrap().config, Config::default());
 }
+
+#[test]
+fn facts_about_other_rules_than_budgets() {
+    stays::<Fact>(
+        r#"{"f":"credit","at":5,"granted":0,"accounts":[{"a":{"b":"tpm","s":"p","p":0,"m":"tokens","v":true},"n":200},{"a":{"b":"r","p":0,"m":"rolling"},"n":1}]}"#,
+    );
+    stays::<Fact>(r#"{"f":"crossed","at":5,"account":{"b":"m","p":0},"percent":80,"limit":1000,"spent":801}"#);
+    for measure in ["rolling", "requests", "input_tokens", "output_tokens", "tokens", "cost", "concurrency", "session"] {
+        stays::<AccountKey>(&format!(r#"{{"b":"x","s":"k","p":0,"m":"{measure}"}}"#));
+    }
+}
+
+#[test]
+fn what_ages() {
+    stays::<Account>(r#"{"s":0,"c":5,"o":2,"a":{"w":{"width":938,"newest":7,"counts":[3,0,2],"total":5}}}"#);
+    stays::<Account>(r#"{"s":0,"c":5,"o":2,"a":{"b":{"amount":10,"window":1000,"level":3,"rest":500,"at":9,"since":4}}}"#);
+    stays::<Account>(r#"{"s":9,"c":0,"o":0,"x":[{"percent":80,"at":7}]}"#);
+    stays::<Lost>(r#"{"h":20,"c":0,"n":7,"t":1710028800000}"#);
+    stays::<Open>(r#"{"at":1,"until":2,"key":"a","holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":15}],"input_cost":4,"input_tokens":60}"#);
+}
+
+#[test]
+fn a_claim() {
+    for state in ["running", "over", "done"] {
+        stays::<Claim>(&format!(r#"{{"key":"a","hash":"ab","body":"cd","permit":{{"e":1,"s":7}},"at":5,"state":"{state}","bytes":12}}"#));
+    }
+    stays::<StoredAnswer>(r#"{"status":200,"headers":[["content-type","application/json"]],"body":"{}"}"#);
+}
+
+#[test]
+fn a_key_with_all_that_was_added() {
+    stays::<Key>(
+        r#"{"hash":"f00d","id":"key_1","name":"app","prefix":"tg_acme_","last4":"wxyz","models":[],"created_at":5,"expires_at":null,"revoked_at":null,"critical":true,"metadata":{"team":"red"}}"#,
+    );
+}
+
+#[test]
+fn a_configuration_with_every_kind_of_rule() {
+    let text = r#"{"version":3,"at":5,"config":{"models":{},"limits":[{"id":"a","scope":"metadata:team","only":["red"],"tokens":100,"window_s":60,"mode":"shadow"},{"id":"b","scope":"provider","cost_usd":"1.5","window_s":60,"algorithm":"token_bucket","burst":"2","when_exceeded":["cache",{"downgrade":"p/m"},{"wait_ms":500},"reject"],"when_unreachable":"open"},{"id":"c","scope":"model","concurrency":5},{"id":"d","scope":"key","input_tokens":7,"window_s":1},{"id":"e","scope":"key","output_tokens":7,"window_s":1},{"id":"f","scope":"tenant","requests":7,"window_s":1,"algorithm":"token_bucket","burst":9}],"budgets":[{"id":"a","scope":"tenant","limit_usd":"50","period":"month","time_zone":"Europe/Berlin","thresholds":[50,100],"top_ups":[{"amount_usd":"5","expires_at":"2026-01-31T12:00:00.000Z"}],"mode":"shadow","when_exceeded":["reject"],"clamp_max_tokens":true},{"id":"b","scope":"key","limit_usd":"1","rolling_s":3600}],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384,"max_cost_usd":"0.5","session":{"max_cost_usd":"2","window_s":3600}},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000}}}"#;
+    assert_eq!(stays::<StoredConfig>(text).config.validate(), Ok(()));
+}

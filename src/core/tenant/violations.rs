@@ -1,0 +1,68 @@
+//! Who was denied by which rule, by minute.
+
+use super::MAX_TALLY;
+use super::ledger::Ledger;
+use super::tally::{TallyKey, minute};
+use crate::protocol::{Counts, Offender, ViolationRow};
+use crate::units::Timestamp;
+use std::collections::BTreeMap;
+
+/// Most keys that are named as those that were denied most.
+const TOP: usize = 10;
+
+/// What a denial is counted under.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ViolationKey {
+    minute: Timestamp,
+    key: String,
+    rule: String,
+    shadow: bool,
+}
+
+impl Ledger {
+    /// Counts a denial.
+    pub fn denied(&mut self, now: Timestamp, key: &str, model: &str, rule: &str, status: u16) {
+        self.totals.denied = self.totals.denied.saturating_add(1);
+        let tally = TallyKey {
+            minute: minute(now),
+            key: key.to_owned(),
+            provider: String::new(),
+            model: model.to_owned(),
+            status,
+            outcome: "denied",
+        };
+        self.tally(tally, Counts { requests: 1, ..Counts::default() });
+        self.violation(now, key, rule, false);
+    }
+
+    /// Counts a denial, or what would have been one, by its rule. Beyond [`MAX_TALLY`] counters the keys
+    /// are not told apart.
+    pub fn violation(&mut self, now: Timestamp, key: &str, rule: &str, shadow: bool) {
+        let mut counter = ViolationKey { minute: minute(now), key: key.to_owned(), rule: rule.to_owned(), shadow };
+        if self.violations.len() >= MAX_TALLY && !self.violations.contains_key(&counter) {
+            "other".clone_into(&mut counter.key);
+        }
+        let count = self.violations.entry(counter).or_default();
+        *count = count.saturating_add(1);
+        self.dirty = true;
+    }
+
+    /// The counters since the last time.
+    pub fn take_violations(&mut self) -> Vec<ViolationRow> {
+        let rows = std::mem::take(&mut self.violations).into_iter();
+        rows.map(|(k, count)| ViolationRow { minute: k.minute, key: k.key, rule: k.rule, shadow: k.shadow, count }).collect()
+    }
+}
+
+/// The keys that were really denied most, worst first.
+pub fn top(rows: &[ViolationRow]) -> Vec<Offender> {
+    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    for row in rows.iter().filter(|r| !r.shadow) {
+        let sum = sums.entry(&row.key).or_default();
+        *sum = sum.saturating_add(row.count);
+    }
+    let mut top: Vec<Offender> = sums.into_iter().map(|(key, count)| Offender { key: key.to_owned(), count }).collect();
+    top.sort_by(|a, b| (b.count, &a.key).cmp(&(a.count, &b.key)));
+    top.truncate(TOP);
+    top
+}
