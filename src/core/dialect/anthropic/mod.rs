@@ -1,0 +1,17 @@
+//! Anthropic Messages, in both directions, and its count of tokens.
+//!
+//! Signatures of other makers travel in `thinking` blocks under their maker's name; Gemini's, which
+//! belong to calls, in an empty block before the call.
+
+mod answer;
+mod error;
+mod read;
+mod stream;
+mod usage;
+mod write;
+
+pub(super) use answer::{decode_answer, encode_answer};
+pub(super) use error::{decode_error, encode_error, error_in};
+pub(super) use read::decode_request;
+pub(super) use stream::{Reading, Writing};
+pub(super) use write::{claude_thinking, count_body, encode_request};
