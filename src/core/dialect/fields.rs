@@ -8,6 +8,8 @@ use std::collections::BTreeSet;
 const MAX_DROPPED: usize = 32;
 /// Longest such name, in bytes.
 const MAX_DROPPED_NAME: usize = 64;
+/// Fields of answers that clients send back with the conversation; they ask for nothing.
+const ECHOED: [&str; 8] = ["item", "id", "index", "status", "annotations", "logprobs", "caller", "citations"];
 
 /// Why a request cannot be read, or not be sent to this target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,9 +60,14 @@ impl Dropped {
         }
     }
 
-    /// Notes every field's name, below `outer` (empty: none).
+    /// Notes the fields' names, below `outer` (empty: none). What says nothing, and what clients only
+    /// echo from an answer, is not worth a word.
     pub fn add_fields(&mut self, outer: &str, fields: &Fields) {
-        for (name, _) in fields.iter() {
+        for (name, value) in fields.iter() {
+            let idle = *value == Json::Null || value.as_list().is_some_and(<[Json]>::is_empty);
+            if idle || ECHOED.contains(&name) {
+                continue;
+            }
             if outer.is_empty() { self.add(name) } else { self.add(&format!("{outer}.{name}")) }
         }
     }

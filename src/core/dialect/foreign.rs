@@ -37,7 +37,7 @@ pub(super) fn drop_extra(request: &Request, dropped: &mut Dropped) -> Result<(),
             return Err(Refused::new(name, "this target answers in text only"));
         }
         // Read already: it is in `max_output`.
-        dropped.add_if(name != "max_tokens" && *value != Json::Null, name);
+        dropped.add_if(name != "max_tokens" && !idle, name);
     }
     Ok(())
 }

@@ -12,6 +12,7 @@
 //! | format | client's path | target's path |
 //! |---|---|---|
 //! | [`Dialect::OpenAiChat`] | `/v1/chat/completions` | `/chat/completions` |
+//! | [`Dialect::OpenAiResponses`] | `/v1/responses` | `/responses` |
 //! | [`Dialect::Anthropic`] | `/v1/messages` | `/messages` |
 //! | [`Dialect::Gemini`] | | `/models/{model}:generateContent` |
 //! | [`Dialect::Bedrock`] | | `/model/{model}/converse` |
@@ -30,6 +31,7 @@ mod media;
 pub mod openai;
 mod parts;
 mod path;
+mod responses;
 mod stream;
 #[cfg(test)]
 mod tests;
@@ -44,6 +46,8 @@ use common::{Answer, Request, WireError};
 pub enum Dialect {
     /// OpenAI Chat Completions, and all who speak it.
     OpenAiChat,
+    /// OpenAI Responses.
+    OpenAiResponses,
     /// Anthropic Messages.
     Anthropic,
     /// Google Gemini, `generateContent`.
@@ -103,6 +107,7 @@ impl Dialect {
     pub fn decode_request(self, path: &str, body: &[u8]) -> Result<Request, Refused> {
         match self {
             Dialect::OpenAiChat => chat::decode_request(body),
+            Dialect::OpenAiResponses => responses::decode_request(body),
             Dialect::Anthropic => anthropic::decode_request(body),
             Dialect::Gemini => gemini::decode_request(path, body),
             Dialect::Bedrock => bedrock::decode_request(path, body),
@@ -116,6 +121,7 @@ impl Dialect {
     pub fn encode_request(self, request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
         match self {
             Dialect::OpenAiChat => chat::encode_request(request, target),
+            Dialect::OpenAiResponses => responses::encode_request(request, target),
             Dialect::Anthropic => anthropic::encode_request(request, target),
             Dialect::Gemini => gemini::encode_request(request, target),
             Dialect::Bedrock => bedrock::encode_request(request, target),
@@ -129,6 +135,7 @@ impl Dialect {
     pub fn decode_answer(self, body: &[u8]) -> Result<Answer, WireError> {
         match self {
             Dialect::OpenAiChat => chat::decode_answer(body),
+            Dialect::OpenAiResponses => responses::decode_answer(body),
             Dialect::Anthropic => anthropic::decode_answer(body),
             Dialect::Gemini => gemini::decode_answer(body),
             Dialect::Bedrock => bedrock::decode_answer(body),
@@ -139,6 +146,7 @@ impl Dialect {
     pub fn encode_answer(self, answer: &Answer, face: &Face) -> Vec<u8> {
         let fields = match self {
             Dialect::OpenAiChat => chat::encode_answer(answer, face),
+            Dialect::OpenAiResponses => responses::encode_answer(answer, face),
             Dialect::Anthropic => anthropic::encode_answer(answer, face),
             Dialect::Gemini => gemini::encode_answer(answer, face),
             Dialect::Bedrock => bedrock::encode_answer(answer),
@@ -160,7 +168,7 @@ impl Dialect {
     /// message of their own first characters.
     pub fn decode_error(self, body: &[u8]) -> WireError {
         let read = json::Json::read(body).ok().and_then(json::Json::into_fields).and_then(|fields| match self {
-            Dialect::OpenAiChat => chat::decode_error(fields),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => chat::decode_error(fields),
             Dialect::Anthropic => anthropic::decode_error(fields),
             Dialect::Gemini => gemini::decode_error(fields),
             Dialect::Bedrock => bedrock::decode_error(fields),
@@ -174,7 +182,7 @@ impl Dialect {
     /// Writes an error's body. `status` is what goes with it; Gemini repeats it inside.
     pub fn encode_error(self, status: u16, error: &WireError) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat => chat::encode_error(error),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses => chat::encode_error(error),
             Dialect::Anthropic => anthropic::encode_error(error),
             Dialect::Gemini => gemini::encode_error(status, error),
             Dialect::Bedrock => bedrock::encode_error(error),

@@ -3,7 +3,7 @@
 use super::bedrock::Frames;
 use super::common::{Delta, Piece, Usage, WireError};
 use super::json::Json;
-use super::{Dialect, Face, anthropic, bedrock, chat, gemini};
+use super::{Dialect, Face, anthropic, bedrock, chat, gemini, responses};
 use crate::sse::{Event, MAX_EVENT, Reader};
 
 /// Most parts of one choice of a streamed answer: far more than any model writes, so that a provider
@@ -19,6 +19,7 @@ enum Framing {
 #[derive(Clone, Debug, PartialEq)]
 enum Reading {
     Chat(chat::Reading),
+    Responses(responses::Reading),
     Anthropic(anthropic::Reading),
     Gemini(gemini::Reading),
     Bedrock(bedrock::Reading),
@@ -40,6 +41,7 @@ impl Decoder {
     pub(super) fn new(dialect: Dialect) -> Decoder {
         let reading = match dialect {
             Dialect::OpenAiChat => Reading::Chat(chat::Reading::default()),
+            Dialect::OpenAiResponses => Reading::Responses(responses::Reading::default()),
             Dialect::Anthropic => Reading::Anthropic(anthropic::Reading::default()),
             Dialect::Gemini => Reading::Gemini(gemini::Reading::default()),
             Dialect::Bedrock => Reading::Bedrock(bedrock::Reading::default()),
@@ -77,6 +79,7 @@ impl Decoder {
         if !self.over {
             let ended = framed.and_then(|()| match &mut self.reading {
                 Reading::Chat(r) => r.finish(&mut out),
+                Reading::Responses(r) => r.finish(),
                 Reading::Anthropic(r) => r.finish(&mut out),
                 Reading::Gemini(r) => r.finish(&mut out),
                 Reading::Bedrock(r) => r.finish(&mut out),
@@ -121,6 +124,7 @@ impl Decoder {
         let name = std::str::from_utf8(&event.name).unwrap_or("");
         match &mut self.reading {
             Reading::Chat(r) => r.event(fields, out),
+            Reading::Responses(r) => r.event(fields, out),
             Reading::Anthropic(r) => r.event(fields, out),
             Reading::Gemini(r) => r.event(fields, out),
             Reading::Bedrock(r) => r.event(name, fields, out),
@@ -183,6 +187,7 @@ fn too_large() -> WireError {
 #[derive(Clone, Debug, PartialEq)]
 enum Writing {
     Chat(chat::Writing),
+    Responses(responses::Writing),
     Anthropic(anthropic::Writing),
     Gemini(gemini::Writing),
     Bedrock(bedrock::Writing),
@@ -196,6 +201,7 @@ impl Encoder {
     pub(super) fn new(dialect: Dialect, face: Face) -> Encoder {
         Encoder(match dialect {
             Dialect::OpenAiChat => Writing::Chat(chat::Writing::new(face)),
+            Dialect::OpenAiResponses => Writing::Responses(responses::Writing::new(face)),
             Dialect::Anthropic => Writing::Anthropic(anthropic::Writing::new(face)),
             Dialect::Gemini => Writing::Gemini(gemini::Writing::new(face)),
             Dialect::Bedrock => Writing::Bedrock(bedrock::Writing::default()),
@@ -206,6 +212,7 @@ impl Encoder {
     pub fn write(&mut self, delta: &Delta, out: &mut Vec<u8>) {
         match &mut self.0 {
             Writing::Chat(w) => w.write(delta, out),
+            Writing::Responses(w) => w.write(delta, out),
             Writing::Anthropic(w) => w.write(delta, out),
             Writing::Gemini(w) => w.write(delta, out),
             Writing::Bedrock(w) => w.write(delta, out),

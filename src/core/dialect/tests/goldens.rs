@@ -8,6 +8,7 @@ use super::{ALL, fixtures, folder, json, path, wire};
 fn face(dialect: Dialect) -> Face {
     let id = match dialect {
         Dialect::Anthropic => "msg_golden",
+        Dialect::OpenAiResponses => "resp_golden",
         _ => "chatcmpl-golden",
     };
     Face { id: id.into(), model: "golden".into(), created: 1_700_000_000, include_usage: true }

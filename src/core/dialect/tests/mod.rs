@@ -11,8 +11,13 @@ use super::bedrock::frame;
 use serde_json::Value;
 use std::path::PathBuf;
 
-pub(super) const ALL: [(Dialect, &str); 4] =
-    [(Dialect::OpenAiChat, "chat"), (Dialect::Anthropic, "anthropic"), (Dialect::Gemini, "gemini"), (Dialect::Bedrock, "bedrock")];
+pub(super) const ALL: [(Dialect, &str); 5] = [
+    (Dialect::OpenAiChat, "chat"),
+    (Dialect::OpenAiResponses, "responses"),
+    (Dialect::Anthropic, "anthropic"),
+    (Dialect::Gemini, "gemini"),
+    (Dialect::Bedrock, "bedrock"),
+];
 
 fn folder(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dialect/fixtures").join(name)

@@ -95,7 +95,7 @@ fn every_stream_means_the_same_in_every_format() {
             let mut out = translator.push(&bytes);
             out.extend(translator.finish());
             let target = told(&read(to, &[&out]));
-            let only_first = matches!(to, Dialect::Anthropic | Dialect::Bedrock);
+            let only_first = matches!(to, Dialect::Anthropic | Dialect::Bedrock | Dialect::OpenAiResponses);
             let spoken = |t: &Told, kind: &str| -> Vec<String> {
                 let parts = t.parts.iter().filter(|((choice, _), (k, _))| (!only_first || *choice == 0) && k.starts_with(kind));
                 parts
