@@ -9,7 +9,7 @@ const MAX_DROPPED: usize = 32;
 /// Longest such name, in bytes.
 const MAX_DROPPED_NAME: usize = 64;
 /// Fields of answers that clients send back with the conversation; they ask for nothing.
-const ECHOED: [&str; 8] = ["item", "id", "index", "status", "annotations", "logprobs", "caller", "citations"];
+const ECHOED: [&str; 7] = ["item", "id", "index", "status", "annotations", "logprobs", "caller"];
 
 /// Why a request cannot be read, or not be sent to this target.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,7 +65,9 @@ impl Dropped {
     pub fn add_fields(&mut self, outer: &str, fields: &Fields) {
         for (name, value) in fields.iter() {
             let idle = *value == Json::Null || value.as_list().is_some_and(<[Json]>::is_empty);
-            if idle || ECHOED.contains(&name) {
+            // A text's citations are an echo; a document's ask for some.
+            let echoed = ECHOED.contains(&name) || (name == "citations" && value.as_list().is_some());
+            if idle || echoed {
                 continue;
             }
             if outer.is_empty() { self.add(name) } else { self.add(&format!("{outer}.{name}")) }

@@ -22,6 +22,8 @@ mod base64;
 mod bedrock;
 mod chat;
 pub mod common;
+mod count;
+pub mod embeddings;
 mod fields;
 mod foreign;
 mod gemini;
@@ -32,6 +34,7 @@ pub mod openai;
 mod parts;
 mod path;
 mod responses;
+pub mod sigv4;
 mod stream;
 #[cfg(test)]
 mod tests;

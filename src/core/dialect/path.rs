@@ -1,7 +1,12 @@
 //! Models as parts of paths.
 
-/// A path segment: everything but unreserved characters (RFC 3986, 2.3) as percent and two digits.
+/// A path segment: a name that cannot leave its place. `.` and `..` would; no model is called so.
 pub(super) fn segment(text: &str) -> String {
+    if matches!(text, "." | "..") { "_".to_owned() } else { encoded(text) }
+}
+
+/// Everything but unreserved characters (RFC 3986, 2.3) as percent and two digits.
+pub(super) fn encoded(text: &str) -> String {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |n: u8| char::from(DIGITS.get(usize::from(n)).copied().unwrap_or(b'0'));
     let mut out = String::with_capacity(text.len());
@@ -44,12 +49,13 @@ mod tests {
     fn a_model_cannot_leave_its_segment() {
         assert_eq!(segment("anthropic.claude-v2:1"), "anthropic.claude-v2%3A1");
         assert_eq!(segment("../x?y#z"), "..%2Fx%3Fy%23z");
+        assert_eq!(segment(".."), "_");
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_the_same(text in "\\PC{0,12}") {
-            prop_assert_eq!(read_segment(&segment(&text)), text);
+            prop_assert_eq!(read_segment(&encoded(&text)), text);
         }
     }
 }

@@ -55,8 +55,11 @@ fn broken(why: &str) -> WireError {
     WireError::malformed(format!("an event-stream message {why}"))
 }
 
+/// A message and what follows it.
+type Halves<'a> = (&'a [u8], &'a [u8]);
+
 /// The first message and what follows it, if it is whole. Its checksums are verified.
-fn split(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, WireError> {
+fn split(bytes: &[u8]) -> Result<Option<Halves<'_>>, WireError> {
     let (Some(length), Some(sum), Some(prelude)) = (number(bytes, 0), number(bytes, 8), bytes.get(..8)) else { return Ok(None) };
     if crc32fast::hash(prelude) != sum {
         return Err(broken("has a wrong checksum"));

@@ -8,6 +8,7 @@ use super::answer::{finish_reason, stop, written_logprobs};
 use super::{encode_error, error_in, reasoning, usage};
 use crate::sse::write_event;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 /// Reads chunks.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -149,8 +150,8 @@ impl Writing {
     }
 
     fn begin(&mut self, choice: u64, out: &mut Vec<u8>) {
-        if !self.calls.contains_key(&choice) {
-            self.calls.insert(choice, 0);
+        if let Entry::Vacant(new) = self.calls.entry(choice) {
+            new.insert(0);
             self.chunk(choice, object! { "role": "assistant", "content": "" }, Json::Null, Json::Null, out);
         }
     }

@@ -59,10 +59,8 @@ impl Reading {
                 }
             }
             "response.function_call_arguments.delta" => self.fill(place, Piece::Arguments(delta), out),
-            "response.function_call_arguments.done" => {
-                if self.open.get(&place).is_some_and(|open| !open.filled) {
-                    self.fill(place, Piece::Arguments(event.take_text("arguments").unwrap_or_default()), out);
-                }
+            "response.function_call_arguments.done" if self.open.get(&place).is_some_and(|open| !open.filled) => {
+                self.fill(place, Piece::Arguments(event.take_text("arguments").unwrap_or_default()), out);
             }
             "response.content_part.done" => self.close(place, out),
             "response.output_item.done" => self.done(place, event.take_object("item").unwrap_or_default(), out)?,

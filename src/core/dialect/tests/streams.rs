@@ -70,7 +70,7 @@ fn told(deltas: &[Delta]) -> Told {
 
 fn all_streams() -> Vec<(Dialect, String, Vec<u8>)> {
     let of = |(dialect, format): (Dialect, &str)| {
-        fixtures(format, "stream").into_iter().map(move |(name, body)| (dialect, format!("{name}"), wire(dialect, &body)))
+        fixtures(format, "stream").into_iter().map(move |(name, body)| (dialect, name, wire(dialect, &body)))
     };
     ALL.into_iter().flat_map(of).collect()
 }
