@@ -32,6 +32,7 @@ mod logprobs;
 mod media;
 pub mod openai;
 mod parts;
+mod passing;
 mod path;
 mod responses;
 pub mod sigv4;
@@ -40,6 +41,7 @@ mod stream;
 mod tests;
 
 pub use fields::{Dropped, Refused};
+pub use passing::Passing;
 pub use stream::{Decoder, Encoder, MAX_PARTS, Translator};
 
 use common::{Answer, Request, WireError};
@@ -155,6 +157,17 @@ impl Dialect {
             Dialect::Bedrock => bedrock::encode_answer(answer),
         };
         fields.to_text().into_bytes()
+    }
+
+    /// Reads the object in which an answer tells usage.
+    fn read_usage(self, mut told: json::Fields) -> Option<common::Usage> {
+        match self {
+            Dialect::OpenAiChat => chat::take_usage(&mut told),
+            Dialect::OpenAiResponses => responses::take_usage(&mut told),
+            Dialect::Anthropic => anthropic::take_usage(&mut told),
+            Dialect::Gemini => gemini::take_usage(&mut told),
+            Dialect::Bedrock => bedrock::take_usage(&mut told),
+        }
     }
 
     /// A reader for one streamed answer.

@@ -62,6 +62,13 @@ pub(super) fn written(usage: Usage) -> Fields {
     out
 }
 
+/// Takes the figures of a whole answer out of a usage object.
+pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
+    let mut told = Told::default();
+    told.take(usage);
+    told.usage()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,6 +16,7 @@ pub(super) use error::{decode_error, encode_error};
 pub(super) use event_stream::Frames;
 pub(super) use read::decode_request;
 pub(super) use stream::{Reading, Writing};
+pub(super) use usage::take as take_usage;
 pub(super) use write::{count_body, encode_request, model_path};
 
 /// A message as bytes, for tests.

@@ -4,7 +4,7 @@ use super::super::common::Usage;
 use super::super::json::{Fields, Json, object};
 
 /// Takes the figures out of a usage object; what it does not know stays in it.
-pub(super) fn take(usage: &mut Fields) -> Option<Usage> {
+pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
     let fresh = usage.take_u64("inputTokens")?;
     let output = usage.take_u64("outputTokens").unwrap_or(0);
     let cached = usage.take_u64("cacheReadInputTokens").unwrap_or(0);

@@ -4,7 +4,7 @@ use super::super::common::Usage;
 use super::super::json::{Fields, object};
 
 /// Takes the figures out of a usage object; what it does not know stays in it.
-pub(super) fn take(usage: &mut Fields) -> Option<Usage> {
+pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
     let input = usage.take_u64("prompt_tokens")?;
     let completion = usage.take_u64("completion_tokens").unwrap_or(0);
     let total = usage.take_u64("total_tokens");

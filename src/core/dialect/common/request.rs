@@ -62,6 +62,19 @@ impl Request {
         }
     }
 
+    /// Pictures and documents that the provider fetches itself, whose tokens the body's bytes don't bound.
+    pub fn remote_media(&self) -> u64 {
+        fn of(parts: &[Part]) -> u64 {
+            let one = |part: &Part| match &part.body {
+                Body::Image { source: Source::Url(_) | Source::Id(_), .. } | Body::File { source: Source::Url(_) | Source::Id(_), .. } => 1,
+                Body::ToolResult { parts, .. } => of(parts),
+                _ => 0,
+            };
+            parts.iter().map(one).fold(0, u64::saturating_add)
+        }
+        self.messages.iter().map(|m| of(&m.parts)).fold(0, u64::saturating_add)
+    }
+
     /// The name of the tool that a call used, by the call's id.
     pub(crate) fn tool_of_call(&self, id: &str) -> Option<&str> {
         self.messages.iter().flat_map(|m| &m.parts).find_map(|part| match &part.body {

@@ -18,5 +18,6 @@ mod writing;
 pub(super) use answer::{decode_answer, encode_answer};
 pub(super) use read::decode_request;
 pub(super) use reading::Reading;
+pub(super) use usage::take as take_usage;
 pub(super) use write::{count_body, encode_request};
 pub(super) use writing::Writing;

@@ -4,7 +4,7 @@ use super::super::common::Usage;
 use super::super::json::{Fields, object};
 
 /// Takes the figures out of a usage object; what it does not know stays in it.
-pub(super) fn take(usage: &mut Fields) -> Option<Usage> {
+pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
     let input = usage.take_u64("input_tokens")?;
     let output = usage.take_u64("output_tokens").unwrap_or(0);
     usage.take("total_tokens");
