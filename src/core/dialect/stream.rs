@@ -251,6 +251,11 @@ impl Translator {
         self.write(&[Delta::Failed(error)])
     }
 
+    /// Bytes that keep the client's connection alive; may go out between any two others.
+    pub fn ping(&mut self) -> Vec<u8> {
+        self.write(&[Delta::Ping])
+    }
+
     fn write(&mut self, deltas: &[Delta]) -> Vec<u8> {
         let mut out = Vec::new();
         for delta in deltas {

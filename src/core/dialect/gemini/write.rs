@@ -28,7 +28,7 @@ pub(crate) fn model_path(model: &str, verb: &str) -> String {
 /// The body of a request.
 pub(crate) fn generate_body(request: &Request, target: &Target<'_>) -> Result<(Fields, Dropped), Refused> {
     let own = request.origin == Dialect::Gemini;
-    let mut to = Writer { own, dropped: Dropped::default(), must_sign: third_or_later(target.model) };
+    let mut to = Writer { own, dropped: Dropped::default(), must_sign: third_or_later(target.model), least: least_effort(target.model) };
     if !own {
         no_opaque_words(request)?;
     }
@@ -82,10 +82,16 @@ fn third_or_later(model: &str) -> bool {
     generation.is_some_and(|n| n >= 3)
 }
 
+/// The least that a model of the third generation can think: only the small ones take `MINIMAL`.
+fn least_effort(model: &str) -> Effort {
+    if model.contains("flash") { Effort::Minimal } else { Effort::Low }
+}
+
 struct Writer {
     own: bool,
     dropped: Dropped,
     must_sign: bool,
+    least: Effort,
 }
 
 impl Writer {
@@ -271,8 +277,8 @@ impl Writer {
             out.put("includeThoughts", true);
         }
         if self.must_sign {
-            let effort = if off { Some(Effort::Minimal) } else { reasoning.effort.or(reasoning.budget.map(Effort::of_budget)) };
-            out.put_some("thinkingLevel", effort.map(|e| e.clamp(Effort::Minimal, Effort::High).word()));
+            let effort = if off { Some(self.least) } else { reasoning.effort.or(reasoning.budget.map(Effort::of_budget)) };
+            out.put_some("thinkingLevel", effort.map(|e| e.clamp(self.least, Effort::High).word().to_ascii_uppercase()));
         } else {
             let budget = if off { Some(0) } else { reasoning.budget.or(reasoning.effort.map(Effort::budget)) };
             out.put_some("thinkingBudget", budget.map(|n| n.min(24_576)));

@@ -2,6 +2,7 @@
 //! they are cut, and translations between all pairs are pinned.
 
 mod goldens;
+mod meaning;
 mod refusals;
 mod round_trips;
 mod streams;

@@ -89,7 +89,11 @@ fn thinking_is_asked_for_in_the_models_own_words() {
     let (out, _) = ask(value!({}), Dialect::Gemini, "gemini-2.5-pro");
     assert_eq!(out["generationConfig"]["thinkingConfig"], value!({ "thinkingBudget": 8_192 }));
     let (out, _) = ask(value!({}), Dialect::Gemini, "gemini-3-pro");
-    assert_eq!(out["generationConfig"]["thinkingConfig"], value!({ "thinkingLevel": "medium" }));
+    assert_eq!(out["generationConfig"]["thinkingConfig"], value!({ "thinkingLevel": "MEDIUM" }));
+    for (model, least) in [("gemini-3-pro", "LOW"), ("gemini-3-flash", "MINIMAL")] {
+        let (out, _) = ask(value!({ "reasoning_effort": "none" }), Dialect::Gemini, model);
+        assert_eq!(out["generationConfig"]["thinkingConfig"], value!({ "thinkingLevel": least }));
+    }
 }
 
 #[test]
