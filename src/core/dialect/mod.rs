@@ -42,7 +42,7 @@ mod tests;
 
 pub use fields::{Dropped, Refused};
 pub use passing::Passing;
-pub use stream::{Decoder, Encoder, MAX_PARTS, Translator};
+pub use stream::{Decoder, Encoder, MAX_CONTENT, MAX_PARTS, Translator};
 
 use common::{Answer, Request, WireError};
 

@@ -78,6 +78,16 @@ impl Parts {
         Ok(self.0.entry(choice).or_default())
     }
 
+    /// A choice is there, though nothing of it yet.
+    pub fn begin(&mut self, choice: u64) -> Result<(), WireError> {
+        self.choice(choice).map(|_| ())
+    }
+
+    /// The choices that are not whole.
+    pub fn unstopped(&self) -> Vec<u64> {
+        self.0.iter().filter(|(_, c)| !c.stopped).map(|(n, _)| *n).collect()
+    }
+
     /// More text of a kind. Empty text opens nothing.
     pub fn text(&mut self, choice: u64, kind: Kind, text: String, out: &mut Vec<Delta>) -> Result<(), WireError> {
         let track = self.choice(choice)?;

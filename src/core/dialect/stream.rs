@@ -10,6 +10,10 @@ use crate::sse::{Event, MAX_EVENT, Reader};
 /// that opens parts without end is stopped.
 pub const MAX_PARTS: u64 = 4_096;
 
+/// Most bytes of text and arguments of one streamed answer: ten times what any model writes. Writers of
+/// some formats must hold all of it to repeat it at the end.
+pub const MAX_CONTENT: u64 = 32 * 1024 * 1024;
+
 #[derive(Clone, Debug, PartialEq)]
 enum Framing {
     Sse(Reader),
@@ -34,6 +38,8 @@ pub struct Decoder {
     whole: bool,
     usage: Option<Usage>,
     events: u64,
+    /// Bytes of content, and the tokens that they are taken for.
+    content: u64,
     written: u64,
 }
 
@@ -47,7 +53,7 @@ impl Decoder {
             Dialect::Bedrock => Reading::Bedrock(bedrock::Reading::default()),
         };
         let framing = if dialect == Dialect::Bedrock { Framing::Aws(Frames::default()) } else { Framing::Sse(Reader::default()) };
-        Decoder { framing, reading, over: false, whole: false, usage: None, events: 0, written: 0 }
+        Decoder { framing, reading, over: false, whole: false, usage: None, events: 0, content: 0, written: 0 }
     }
 
     /// Takes the next bytes; gives what they complete. After an end or a failure all else is ignored.
@@ -99,6 +105,9 @@ impl Decoder {
             let mut new = Vec::new();
             let read = self.event(&event, &mut new);
             self.note(&new);
+            if self.content > MAX_CONTENT {
+                return self.settle(Err(WireError::malformed(format!("the answer has more than {MAX_CONTENT} bytes"))), out);
+            }
             out.append(&mut new);
             self.settle(read, out);
         }
@@ -111,7 +120,7 @@ impl Decoder {
         }
         if data == b"[DONE]" {
             return match &mut self.reading {
-                Reading::Chat(r) => r.finish(out),
+                Reading::Chat(r) => r.done(out),
                 // Not of these formats; what ends them comes on its own.
                 _ => Ok(()),
             };
@@ -136,6 +145,7 @@ impl Decoder {
             match delta {
                 Delta::Begin { usage: Some(usage), .. } | Delta::Usage(usage) => self.usage = Some(*usage),
                 Delta::More { piece: Piece::Text(text) | Piece::Arguments(text), .. } => {
+                    self.content = self.content.saturating_add(u64::try_from(text.len()).unwrap_or(u64::MAX));
                     self.written = self.written.saturating_add(u64::try_from(text.len().div_ceil(4)).unwrap_or(0));
                 }
                 Delta::End => (self.over, self.whole) = (true, true),

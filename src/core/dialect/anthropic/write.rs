@@ -284,6 +284,16 @@ pub(crate) fn claude_thinking(request: &Request, model: &str, most: u64, dropped
     if reasoning.on == Some(false) || reasoning.effort == Some(Effort::None) || reasoning.budget == Some(0) {
         return None;
     }
+    // An effort alone asks for reasoning in OpenAI's words; in Claude's own it asks for brevity.
+    let asks = match request.origin {
+        Dialect::Anthropic | Dialect::Bedrock => reasoning.on == Some(true),
+        _ => reasoning.on == Some(true) || reasoning.effort.is_some() || reasoning.budget.is_some(),
+    };
+    if !asks {
+        dropped.add_if(reasoning.effort.is_some(), "output_config.effort");
+        dropped.add_if(reasoning.on.is_none() && !reasoning.extra.is_empty(), "reasoning");
+        return None;
+    }
     let budget = reasoning.budget.or(reasoning.effort.map(Effort::budget)).unwrap_or_else(|| Effort::Medium.budget());
     let budget = budget.max(LEAST_BUDGET).min(most.saturating_sub(1));
     let by_budget = thinks_by_budget(model);

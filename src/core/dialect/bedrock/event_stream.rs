@@ -23,21 +23,16 @@ impl Frames {
     pub fn push(&mut self, bytes: &[u8], out: &mut Vec<Event>) -> Result<(), WireError> {
         self.held.extend_from_slice(bytes);
         let mut rest = self.held.as_slice();
-        let done = loop {
-            match split(rest) {
-                Ok(Some((message, tail))) => {
-                    match event(message) {
-                        Ok(event) => out.push(event),
-                        Err(e) => break Err(e),
-                    }
-                    rest = tail;
-                }
-                Ok(None) => break Ok(()),
-                Err(e) => break Err(e),
-            }
-        };
-        self.held = if done.is_ok() { rest.to_vec() } else { Vec::new() };
-        done
+        while let Some((message, tail)) = split(rest)? {
+            out.push(event(message)?);
+            rest = tail;
+        }
+        // What is held is moved only when something of it is done: a large message comes in many pieces.
+        let left = rest.len();
+        if left < self.held.len() {
+            self.held.drain(..self.held.len().saturating_sub(left));
+        }
+        Ok(())
     }
 
     /// The stream is over; it must not be so within a message.

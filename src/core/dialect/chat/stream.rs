@@ -39,6 +39,7 @@ impl Reading {
     }
 
     fn choice(&mut self, choice: u64, mut fields: Fields, out: &mut Vec<Delta>) -> Result<(), WireError> {
+        self.parts.begin(choice)?;
         let mut delta = fields.take_object("delta").unwrap_or_default();
         let thought = delta.take_text("reasoning_content").or_else(|| delta.take_text("reasoning"));
         self.parts.text(choice, Kind::Thinking, thought.unwrap_or_default(), out)?;
@@ -86,7 +87,17 @@ impl Reading {
         self.parts.arguments(choice, number, function.take_text("arguments").unwrap_or_default(), out)
     }
 
-    /// `[DONE]`, or the end without it: both are an end if every choice said why it finished.
+    /// `[DONE]`: the provider says that the answer is whole. Choices that did not say why they finished
+    /// finished as choices do.
+    pub fn done(&mut self, out: &mut Vec<Delta>) -> Result<(), WireError> {
+        for choice in self.parts.unstopped() {
+            let stop = stop("stop".to_owned(), self.parts.has_calls(choice));
+            self.parts.stop(choice, stop, out)?;
+        }
+        self.finish(out)
+    }
+
+    /// The end without `[DONE]` is one if every choice said why it finished.
     pub fn finish(&mut self, out: &mut Vec<Delta>) -> Result<(), WireError> {
         if !self.parts.all_stopped() {
             return Err(WireError::truncated());

@@ -4,6 +4,7 @@ use super::super::Dialect;
 use super::super::json::{Fields, Json};
 use super::signature::Signature;
 use serde_json::Number;
+use std::collections::BTreeMap;
 
 /// A request for an answer.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,12 +76,12 @@ impl Request {
         self.messages.iter().map(|m| of(&m.parts)).fold(0, u64::saturating_add)
     }
 
-    /// The name of the tool that a call used, by the call's id.
-    pub(crate) fn tool_of_call(&self, id: &str) -> Option<&str> {
-        self.messages.iter().flat_map(|m| &m.parts).find_map(|part| match &part.body {
-            Body::ToolCall { id: call, name, .. } if call == id => Some(name.as_str()),
-            _ => None,
-        })
+    /// The names of tools by the ids of their calls.
+    pub(crate) fn tools_of_calls(&self) -> BTreeMap<&str, &str> {
+        let parts = self.messages.iter().flat_map(|m| &m.parts);
+        let calls = parts
+            .filter_map(|part| if let Body::ToolCall { id, name, .. } = &part.body { Some((id.as_str(), name.as_str())) } else { None });
+        calls.collect()
     }
 }
 

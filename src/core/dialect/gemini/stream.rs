@@ -1,7 +1,7 @@
 //! Streamed answers of `generateContent`: each event is an answer that holds what is new.
 
 use super::super::Face;
-use super::super::common::{Body, Delta, Maker, Opening, Part, Piece, Signature, Usage, WireError};
+use super::super::common::{Body, Delta, Maker, Opening, Part, Piece, Signature, Stop, Usage, WireError};
 use super::super::json::{Fields, Json, object};
 use super::super::parts::{Kind, Parts};
 use super::answer::{blocked, call_id, finish_reason, logprobs, stop, written_logprobs, written_part};
@@ -19,6 +19,8 @@ pub(crate) struct Reading {
     calls: usize,
     parts: Parts,
     told: Told,
+    /// Why each candidate finished, as it said last: some models say so with every event.
+    stops: BTreeMap<u64, Stop>,
 }
 
 impl Reading {
@@ -37,7 +39,8 @@ impl Reading {
             self.candidate(candidate.into_fields().unwrap_or_default(), at, out)?;
         }
         if let Some(stop) = blocked(&event) {
-            self.parts.stop(0, stop, out)?;
+            self.parts.begin(0)?;
+            self.stops.insert(0, stop);
         }
         if let Some(mut usage) = event.take_object("usageMetadata") {
             self.told.take(&mut usage);
@@ -48,6 +51,7 @@ impl Reading {
 
     fn candidate(&mut self, mut candidate: Fields, at: u64, out: &mut Vec<Delta>) -> Result<(), WireError> {
         let choice = candidate.take_u64("index").unwrap_or(at);
+        self.parts.begin(choice)?;
         let mut content = candidate.take_object("content").unwrap_or_default();
         for item in content.take_list("parts").unwrap_or_default() {
             let id = call_id(&self.id, choice, self.calls);
@@ -58,8 +62,7 @@ impl Reading {
             out.push(Delta::Logprobs { choice, tokens: logprobs(result) });
         }
         if let Some(raw) = candidate.take_text("finishReason").filter(|raw| raw != "FINISH_REASON_UNSPECIFIED") {
-            let stop = stop(raw, self.parts.has_calls(choice));
-            self.parts.stop(choice, stop, out)?;
+            self.stops.insert(choice, stop(raw, self.parts.has_calls(choice)));
         }
         Ok(())
     }
@@ -92,6 +95,9 @@ impl Reading {
 
     /// The end. Nothing else says that a stream is whole: that every candidate said why it finished does.
     pub fn finish(&mut self, out: &mut Vec<Delta>) -> Result<(), WireError> {
+        for (choice, stop) in std::mem::take(&mut self.stops) {
+            self.parts.stop(choice, stop, out)?;
+        }
         if !self.parts.all_stopped() {
             return Err(WireError::truncated());
         }

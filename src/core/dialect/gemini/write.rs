@@ -9,6 +9,7 @@ use super::super::json::{Fields, Json, object};
 use super::super::media::mime_of_name;
 use super::super::path::segment;
 use super::super::{Dialect, Encoded, Target};
+use std::collections::BTreeMap;
 
 /// What Google's documents name for calls that no Gemini made, where a signature must stand.
 const NOT_SIGNED: &str = "skip_thought_signature_validator";
@@ -28,7 +29,13 @@ pub(crate) fn model_path(model: &str, verb: &str) -> String {
 /// The body of a request.
 pub(crate) fn generate_body(request: &Request, target: &Target<'_>) -> Result<(Fields, Dropped), Refused> {
     let own = request.origin == Dialect::Gemini;
-    let mut to = Writer { own, dropped: Dropped::default(), must_sign: third_or_later(target.model), least: least_effort(target.model) };
+    let mut to = Writer {
+        own,
+        dropped: Dropped::default(),
+        must_sign: third_or_later(target.model),
+        least: least_effort(target.model),
+        names: request.tools_of_calls(),
+    };
     if !own {
         no_opaque_words(request)?;
     }
@@ -87,32 +94,34 @@ fn least_effort(model: &str) -> Effort {
     if model.contains("flash") { Effort::Minimal } else { Effort::Low }
 }
 
-struct Writer {
+struct Writer<'a> {
     own: bool,
+    /// Tools by their calls' ids.
+    names: BTreeMap<&'a str, &'a str>,
     dropped: Dropped,
     must_sign: bool,
     least: Effort,
 }
 
-impl Writer {
+impl<'a> Writer<'a> {
     fn rest(&mut self, out: &mut Fields, extra: &Fields, outer: &str) {
         if self.own { out.fill(extra.clone()) } else { self.dropped.add_fields(outer, extra) }
     }
 
     /// What the model reads.
-    fn prompt(&mut self, request: &Request) -> Result<Fields, Refused> {
+    fn prompt(&mut self, request: &'a Request) -> Result<Fields, Refused> {
         let (system, talk) = split_system(request);
         let mut body = Fields::new();
         if !system.is_empty() {
             let mut parts = Vec::new();
             for part in system {
-                self.part(part, request, &mut parts).map_err(|e| e.within("system"))?;
+                self.part(part, &mut parts).map_err(|e| e.within("system"))?;
             }
             if !parts.is_empty() {
                 body.put("systemInstruction", object! { "parts": parts });
             }
         }
-        body.put("contents", self.contents(request, &talk)?);
+        body.put("contents", self.contents(&talk)?);
         if !request.tools.is_empty() {
             body.put("tools", self.tools(&request.tools)?);
         }
@@ -132,7 +141,7 @@ impl Writer {
     }
 
     /// Turns: what one side says in several messages is one.
-    fn contents(&mut self, request: &Request, talk: &[(usize, &Message)]) -> Result<Vec<Fields>, Refused> {
+    fn contents(&mut self, talk: &[(usize, &Message)]) -> Result<Vec<Fields>, Refused> {
         let mut turns: Vec<(bool, Vec<Fields>, Fields)> = Vec::new();
         for (at, message) in talk {
             let model = message.role == Role::Assistant;
@@ -148,7 +157,7 @@ impl Writer {
                     continue;
                 }
                 let before = parts.len();
-                self.part(part, request, &mut parts).map_err(|e| e.within(&format!("messages[{at}].content[{n}]")))?;
+                self.part(part, &mut parts).map_err(|e| e.within(&format!("messages[{at}].content[{n}]")))?;
                 if let (Some(new), Body::ToolCall { signature, .. }) = (parts.get_mut(before), &part.body) {
                     let own = signature.as_ref().or(pending.take()).and_then(|s| s.for_maker(Maker::Gemini));
                     // The first call of a turn must be signed; that of another's model cannot be.
@@ -174,7 +183,7 @@ impl Writer {
     }
 
     /// A part; more than one where a tool's answer holds pictures, none for what has no place.
-    fn part(&mut self, part: &Part, request: &Request, out: &mut Vec<Fields>) -> Result<(), Refused> {
+    fn part(&mut self, part: &Part, out: &mut Vec<Fields>) -> Result<(), Refused> {
         let cannot = |why: &str| Err(Refused::new("", format!("a part of type `{}` cannot be sent to this target{why}", part.body.kind())));
         self.dropped.add_if(part.cache.is_some(), "cache_control");
         let mut new = match &part.body {
@@ -197,7 +206,7 @@ impl Writer {
                 object! { "functionCall": object! { "id": id, "name": name, "args": arguments_object(arguments)? } }
             }
             Body::ToolResult { id, name, parts, failed } => {
-                let known = name.as_deref().or_else(|| request.tool_of_call(id));
+                let known = name.as_deref().or_else(|| self.names.get(id.as_str()).copied());
                 let Some(name) = known else {
                     return Err(Refused::new("tool_call_id", "names no call of this conversation: the target wants the tool's name"));
                 };
@@ -206,7 +215,7 @@ impl Writer {
                 self.rest(&mut written, &part.extra, "messages[].content[]");
                 out.push(written);
                 for other in others {
-                    self.part(other, request, out)?;
+                    self.part(other, out)?;
                 }
                 return Ok(());
             }

@@ -1,6 +1,6 @@
 //! Reading streamed responses.
 
-use super::super::common::{Body, Delta, Opening, Piece, StopReason, WireError};
+use super::super::common::{Body, Delta, Opening, Piece, Stop, StopReason, WireError};
 use super::super::json::Fields;
 use super::super::stream::MAX_PARTS;
 use super::super::{chat, logprobs};
@@ -67,12 +67,10 @@ impl Reading {
             "response.completed" | "response.incomplete" => {
                 let mut response = event.take_object("response").unwrap_or_default();
                 self.close_all(out);
-                if let Some(mut stop) = stop(&mut response, self.calls) {
-                    if kind == "response.incomplete" && stop.reason == StopReason::End {
-                        stop.reason = StopReason::Other;
-                    }
-                    out.push(Delta::Stop { choice: 0, stop });
-                }
+                let told = stop(&mut response, self.calls);
+                let stop =
+                    told.unwrap_or_else(|| Stop::new(if kind == "response.completed" { StopReason::End } else { StopReason::Other }, ""));
+                out.push(Delta::Stop { choice: 0, stop });
                 out.extend(response.take_object("usage").and_then(|mut told| usage::take(&mut told)).map(Delta::Usage));
                 out.push(Delta::End);
             }

@@ -97,6 +97,17 @@ fn thinking_is_asked_for_in_the_models_own_words() {
 }
 
 #[test]
+fn a_wish_to_see_reasoning_does_not_switch_it_on() {
+    let body = value!({ "model": "m", "input": "hi", "reasoning": { "summary": "auto" } });
+    let (out, dropped) = encoded(Dialect::OpenAiResponses, Dialect::Anthropic, body, "claude-opus-4-7").unwrap();
+    assert_eq!((out.get("thinking"), dropped.as_str()), (None, "reasoning"));
+    let body =
+        value!({ "model": "m", "max_tokens": 9, "messages": [{ "role": "user", "content": "hi" }], "output_config": { "effort": "low" } });
+    let (out, dropped) = encoded(Dialect::Anthropic, Dialect::Bedrock, body, "anthropic.claude-opus-4-7").unwrap();
+    assert_eq!((out.get("additionalModelRequestFields"), dropped.as_str()), (None, "output_config.effort"));
+}
+
+#[test]
 fn signatures_are_shown_to_their_makers_only() {
     let details = value!([{ "type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "format": "anthropic-claude-v1" }]);
     let body = chat(

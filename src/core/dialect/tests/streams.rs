@@ -183,6 +183,41 @@ fn broken_events_fail_the_stream_once_and_for_good() {
 }
 
 #[test]
+fn a_stop_with_every_event_loses_nothing() {
+    let event = |text: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"text\":\"{text}\"}}]}},\"finishReason\":\"STOP\"}}],\"usageMetadata\":{{\"promptTokenCount\":1}}}}\n\n"
+        )
+    };
+    let told = told(&read(Dialect::Gemini, &[[event("a"), event("b")].concat().as_bytes()]));
+    assert_eq!((told.parts[&(0, 0)].1.as_str(), told.ended), ("ab", true));
+}
+
+#[test]
+fn done_is_an_end_without_a_reason_too() {
+    let bytes = b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"}}]}\n\ndata: [DONE]\n\n";
+    let told = told(&read(Dialect::OpenAiChat, &[bytes]));
+    assert_eq!((told.stops[&0], told.ended), (StopReason::End, true));
+    assert!(matches!(read(Dialect::OpenAiChat, &[b"data: [DONE]\n\n"]).as_slice(), [Delta::Failed(_)]));
+}
+
+#[test]
+fn an_answer_without_end_is_stopped() {
+    let text = "x".repeat(1 << 20);
+    let event = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let mut decoder = Dialect::OpenAiChat.decoder();
+    let stopped = (0..40).position(|_| decoder.push(event.as_bytes()).iter().any(|d| matches!(d, Delta::Failed(_))));
+    assert_eq!(stopped, Some(32));
+    let call = |n: u64| {
+        format!(
+            "data: {{\"choices\":[{{\"delta\":{{\"tool_calls\":[{{\"index\":{n},\"id\":\"c{n}\",\"function\":{{\"name\":\"f\"}}}}]}}}}]}}\n\n"
+        )
+    };
+    let mut decoder = Dialect::OpenAiChat.decoder();
+    assert!((0..=super::super::MAX_PARTS).any(|n| decoder.push(call(n).as_bytes()).iter().any(|d| matches!(d, Delta::Failed(_)))));
+}
+
+#[test]
 fn five_megabytes_in_one_event_pass() {
     let text = "x".repeat(5 * 1024 * 1024);
     let bytes = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{text}\"}},\"finish_reason\":\"stop\"}}]}}\n\ndata: [DONE]\n\n");
