@@ -16,6 +16,25 @@
 //! | [`Dialect::Anthropic`] | `/v1/messages` | `/messages` |
 //! | [`Dialect::Gemini`] | | `/models/{model}:generateContent` |
 //! | [`Dialect::Bedrock`] | | `/model/{model}/converse` |
+//!
+//! # Rules of translation
+//! - Rules given later in a conversation join the first ones where the target takes them apart from it
+//!   (Messages, Gemini, Converse).
+//! - Results of tools are one turn with what the user says after them. Chat completions take text only
+//!   from tools: their pictures and documents follow as the user's.
+//! - Reasoning goes back only to the maker that signed it; other reasoning is dropped as `thinking`.
+//! - Thinking is switched on only where reasoning is asked for, by a number for models that take one and
+//!   by a word for the others. It is dropped as `reasoning` where the target would refuse it: with forced
+//!   tools, in the middle of a turn whose reasoning is lost, without room for it.
+//! - A temperature above 1 is sent as 1 where the scale ends there. Claude gets no `temperature`, `top_p`
+//!   or `top_k` while it thinks or since version 4.7, and never the first two together.
+//! - Cache marks go between Messages and Converse; elsewhere they are dropped as `cache_control`.
+//! - "Some JSON" (`json_object`) is dropped as `response_format` where only schemas are known.
+//! - Several choices, references that only another provider can resolve, sound, and tools that a provider
+//!   runs itself are refused where the target has none.
+//! - Answers carry what the client's format has a place for. Log-probabilities go between OpenAI's formats
+//!   and Gemini. What a provider ran for itself (searches, code) is left out; its text is not.
+//! - Arguments of a call that are no JSON object stand under `malformed` in formats that want an object.
 
 mod anthropic;
 mod base64;

@@ -15,4 +15,4 @@ pub(super) use error::{decode_error, encode_error, error_in};
 pub(super) use read::decode_request;
 pub(super) use stream::{Reading, Writing};
 pub(super) use usage::take as take_usage;
-pub(super) use write::{claude_thinking, count_body, encode_request};
+pub(super) use write::{claude_sampling, claude_thinking, count_body, encode_request};

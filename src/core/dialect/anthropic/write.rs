@@ -19,18 +19,9 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     body.put("max_tokens", most);
     one_choice(request)?;
     let thinks = to.thinking(request, target, most, &mut body);
-    if thinks && !to.own {
-        // With thinking on, the API refuses any other temperature than its default.
-        to.dropped.add_if(request.sampling.temperature.is_some(), "temperature");
-        to.dropped.add_if(request.sampling.top_p.is_some(), "top_p");
-        to.dropped.add_if(request.sampling.top_k.is_some(), "top_k");
-    } else {
-        body.put_some(
-            "temperature",
-            if to.own { request.sampling.temperature.as_ref().map(Json::from) } else { cool(request, &mut to.dropped) },
-        );
-        body.put_some("top_p", request.sampling.top_p.as_ref());
-        body.put_some("top_k", request.sampling.top_k.as_ref());
+    let sampling = if to.own { own_sampling(request) } else { claude_sampling(request, target.model, thinks, &mut to.dropped) };
+    for (name, value) in ["temperature", "top_p", "top_k"].into_iter().zip(sampling) {
+        body.put_some(name, value);
     }
     drop_sampling(request, &["top_k"], &mut to.dropped);
     if !request.stop.is_empty() {
@@ -311,7 +302,31 @@ pub(crate) fn claude_thinking(request: &Request, model: &str, most: u64, dropped
         thinking.put("display", "summarized");
     }
     let effort = reasoning.effort.or(reasoning.budget.map(Effort::of_budget)).map(|e| e.max(Effort::Low));
+    // Claude 4.6 has no word between `high` and `max`.
+    let effort = effort.map(|e| if e == Effort::XHigh && model.contains("-4-6") { Effort::High } else { e });
     Some((thinking, effort))
+}
+
+fn own_sampling(request: &Request) -> [Option<Json>; 3] {
+    let sampling = &request.sampling;
+    [&sampling.temperature, &sampling.top_p, &sampling.top_k].map(|n| n.as_ref().map(Json::from))
+}
+
+/// Temperature, nucleus and most likely tokens as Claude takes them from a request of another format.
+/// Models since Claude 4.7 take none of them, none does while it thinks, and none takes both of the
+/// first two.
+pub(crate) fn claude_sampling(request: &Request, model: &str, thinks: bool, dropped: &mut Dropped) -> [Option<Json>; 3] {
+    let [temperature, top_p, top_k] = own_sampling(request);
+    let takes = !thinks && (thinks_by_budget(model) || model.contains("-4-6"));
+    if !takes {
+        dropped.add_if(temperature.is_some(), "temperature");
+        dropped.add_if(top_p.is_some(), "top_p");
+        dropped.add_if(top_k.is_some(), "top_k");
+        return [None, None, None];
+    }
+    dropped.add_if(temperature.is_some() && top_p.is_some(), "top_p");
+    let top_p = top_p.filter(|_| temperature.is_none());
+    [cool(request, dropped), top_p, top_k]
 }
 
 fn own_thinking(reasoning: &Reasoning, body: &mut Fields) -> bool {

@@ -1,6 +1,6 @@
 //! From the common form to a Converse request.
 
-use super::super::anthropic::claude_thinking;
+use super::super::anthropic::{claude_sampling, claude_thinking};
 use super::super::common::{AnswerFormat, Body, CacheMark, Maker, Message, Part, Request, Role, Source, Tool, ToolChoice, ToolKind};
 use super::super::fields::{Dropped, Refused};
 use super::super::foreign::{arguments_object, cool, drop_extra, drop_sampling, no_opaque_words, one_choice, split_system};
@@ -24,20 +24,19 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     let mut more = Fields::new();
     let mut config = Fields::new();
     config.put_some("maxTokens", most);
+    let thinks = thinking.is_some();
     if let Some((thinking, effort)) = thinking {
-        to.dropped.add_if(request.sampling.temperature.is_some(), "temperature");
-        to.dropped.add_if(request.sampling.top_p.is_some(), "top_p");
-        to.dropped.add_if(request.sampling.top_k.is_some(), "top_k");
         more.put("thinking", thinking);
         more.put_some("output_config", effort.map(|effort| object! { "effort": effort.word() }));
-    } else {
-        config.put_some(
-            "temperature",
-            if to.own { request.sampling.temperature.as_ref().map(Json::from) } else { cool(request, &mut to.dropped) },
-        );
-        config.put_some("topP", request.sampling.top_p.as_ref());
-        more.put_some("top_k", request.sampling.top_k.as_ref().filter(|_| claude));
     }
+    let [temperature, top_p, top_k] = match (to.own, claude) {
+        (false, true) => claude_sampling(request, target.model, thinks, &mut to.dropped),
+        (false, false) => [cool(request, &mut to.dropped), request.sampling.top_p.as_ref().map(Json::from), None],
+        (true, _) => [&request.sampling.temperature, &request.sampling.top_p, &None].map(|n| n.as_ref().map(Json::from)),
+    };
+    config.put_some("temperature", temperature);
+    config.put_some("topP", top_p);
+    more.put_some("top_k", top_k);
     drop_sampling(request, if claude { &["top_k"] } else { &[] }, &mut to.dropped);
     if !request.stop.is_empty() {
         config.put("stopSequences", request.stop.clone());

@@ -63,9 +63,19 @@ fn what_is_dropped_is_named() {
     let (out, dropped) = encoded(Dialect::OpenAiChat, Dialect::Anthropic, body, "m").unwrap();
     assert_eq!(dropped, "frequency_penalty, logprobs, response_format, seed, store");
     assert_eq!(out["max_tokens"], 7);
-    let (out, dropped) = encoded(Dialect::OpenAiChat, Dialect::Anthropic, chat(value!({ "temperature": 1.7 })), "m").unwrap();
+    let (out, dropped) =
+        encoded(Dialect::OpenAiChat, Dialect::Anthropic, chat(value!({ "temperature": 1.7 })), "claude-sonnet-4-5").unwrap();
     assert_eq!((out["temperature"].clone(), dropped.as_str()), (value!(1), "temperature"));
     assert_eq!(out["max_tokens"], 1_000);
+    let both = chat(value!({ "temperature": 0.5, "top_p": 0.5, "top_k": 5 }));
+    for (to, model) in [(Dialect::Anthropic, "claude-opus-4-6"), (Dialect::Bedrock, "us.anthropic.claude-opus-4-6-v1")] {
+        assert_eq!(encoded(Dialect::OpenAiChat, to, both.clone(), model).unwrap().1, "top_p", "{to:?}");
+    }
+    for (to, model) in [(Dialect::Anthropic, "claude-opus-4-7"), (Dialect::Bedrock, "us.anthropic.claude-opus-5-v1")] {
+        assert_eq!(encoded(Dialect::OpenAiChat, to, both.clone(), model).unwrap().1, "temperature, top_k, top_p", "{to:?}");
+    }
+    let (out, dropped) = encoded(Dialect::OpenAiChat, Dialect::Bedrock, both, "amazon.nova-pro-v1:0").unwrap();
+    assert_eq!((out["inferenceConfig"]["topP"].clone(), dropped.as_str()), (value!(0.5), "top_k"));
 }
 
 #[test]
@@ -83,7 +93,7 @@ fn thinking_is_asked_for_in_the_models_own_words() {
     assert_eq!((out.get("thinking"), out["temperature"].clone(), dropped.as_str()), (None, value!(0.5), "reasoning"));
     let tools = value!({ "tools": [{ "type": "function", "function": { "name": "f" } }], "tool_choice": "required" });
     let (out, dropped) = ask(tools, Dialect::Anthropic, "claude-opus-4-7");
-    assert_eq!((out.get("thinking"), dropped.as_str()), (None, "reasoning"));
+    assert_eq!((out.get("thinking"), dropped.as_str()), (None, "reasoning, temperature"));
     let (out, _) = ask(value!({}), Dialect::Bedrock, "us.anthropic.claude-sonnet-4-5-v1:0");
     assert_eq!(out["additionalModelRequestFields"]["thinking"]["budget_tokens"], 8_192);
     let (out, _) = ask(value!({}), Dialect::Gemini, "gemini-2.5-pro");
