@@ -26,3 +26,9 @@ pub(super) fn frame(name: &str, payload: &str) -> Vec<u8> {
     event_stream::write_message(&mut out, "event", name, payload);
     out
 }
+
+/// An exception as bytes, for tests.
+#[cfg(test)]
+pub(super) fn write_exception(out: &mut Vec<u8>, name: &str, payload: &str) {
+    event_stream::write_message(out, "exception", name, payload);
+}

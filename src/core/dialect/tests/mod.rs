@@ -3,6 +3,7 @@
 
 mod goldens;
 mod meaning;
+mod quirks;
 mod refusals;
 mod round_trips;
 mod streams;
