@@ -43,6 +43,7 @@ mod chat;
 pub mod common;
 mod count;
 pub mod embeddings;
+mod failure;
 mod fields;
 mod foreign;
 mod gemini;
@@ -89,12 +90,14 @@ pub struct Target<'a> {
     pub max_output: u64,
     /// Quirk: the provider knows `max_tokens` only, not OpenAI's `max_completion_tokens`.
     pub only_max_tokens: bool,
+    /// Whether the model reasons. One that does not refuses every word about it, so they are dropped.
+    pub reasons: bool,
 }
 
 impl<'a> Target<'a> {
     /// A target without quirks.
     pub fn new(model: &'a str, max_output: u64) -> Target<'a> {
-        Target { model, max_output, only_max_tokens: false }
+        Target { model, max_output, only_max_tokens: false, reasons: true }
     }
 }
 
@@ -143,6 +146,12 @@ impl Dialect {
     /// # Errors
     /// The format has no words for what is asked; says for what.
     pub fn encode_request(self, request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
+        if request.reasoning.is_some() && !target.reasons {
+            let plain = Request { reasoning: None, ..request.clone() };
+            let mut out = self.encode_request(&plain, target)?;
+            out.dropped.add("reasoning");
+            return Ok(out);
+        }
         match self {
             Dialect::OpenAiChat => chat::encode_request(request, target),
             Dialect::OpenAiResponses => responses::encode_request(request, target),

@@ -93,7 +93,9 @@ impl Writer {
     fn message(&mut self, message: &Message, out: &mut Vec<Fields>) -> Result<(), Refused> {
         let role = match message.role {
             Role::System => "system",
-            Role::Developer => "developer",
+            // OpenAI reads `system` as `developer` where it must; others know only the first.
+            Role::Developer if self.own => "developer",
+            Role::Developer => "system",
             Role::User | Role::Tool => "user",
             Role::Assistant => return self.assistant(message, out),
         };

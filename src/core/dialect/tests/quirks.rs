@@ -174,6 +174,10 @@ fn later_rules_join_the_first_where_they_stand_apart() {
     assert_eq!(to(Dialect::Gemini)["contents"], value!([{ "role": "user", "parts": [{ "text": "a" }, { "text": "b" }] }]));
     assert_eq!(to(Dialect::Bedrock)["messages"], value!([{ "role": "user", "content": [{ "text": "a" }, { "text": "b" }] }]));
     assert_eq!(to(Dialect::OpenAiResponses)["input"][1]["role"], "developer");
+    let body = value!({ "model": "m", "input": [{ "role": "developer", "content": "one" }, { "role": "user", "content": "a" }] });
+    let request = Dialect::OpenAiResponses.decode_request("", body.to_string().as_bytes()).unwrap();
+    let out = json(&Dialect::OpenAiChat.encode_request(&request, &Target::new("m", 5)).unwrap().body);
+    assert_eq!(out["messages"][0], value!({ "role": "system", "content": "one" }));
 }
 
 #[test]

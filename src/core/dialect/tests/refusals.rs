@@ -118,6 +118,19 @@ fn a_wish_to_see_reasoning_does_not_switch_it_on() {
 }
 
 #[test]
+fn a_model_that_does_not_reason_is_not_told_to() {
+    let body =
+        br#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}],"thinking":{"type":"enabled","budget_tokens":2048}}"#;
+    let request = Dialect::Anthropic.decode_request("", body).unwrap();
+    for to in [Dialect::OpenAiChat, Dialect::OpenAiResponses, Dialect::Gemini, Dialect::Bedrock] {
+        let told = |reasons| to.encode_request(&request, &Target { reasons, ..Target::new("gemini-2.5-claude-opus-4-6", 5_000) }).unwrap();
+        let words = |out: &super::super::Encoded| ["reasoning", "thinking"].iter().any(|w| String::from_utf8_lossy(&out.body).contains(w));
+        assert!(words(&told(true)) && !words(&told(false)), "{to:?}");
+        assert_eq!(told(false).dropped.header(), "reasoning", "{to:?}");
+    }
+}
+
+#[test]
 fn signatures_are_shown_to_their_makers_only() {
     let details = value!([{ "type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "format": "anthropic-claude-v1" }]);
     let body = chat(
