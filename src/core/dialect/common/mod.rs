@@ -8,6 +8,7 @@
 mod answer;
 mod delta;
 mod failure;
+mod reasoning;
 mod request;
 mod signature;
 mod usage;
@@ -15,8 +16,7 @@ mod usage;
 pub use answer::{Answer, Choice, Logprob, Stop, StopReason};
 pub use delta::{Delta, Opening, Piece};
 pub use failure::WireError;
-pub use request::{
-    AnswerFormat, Body, CacheMark, Effort, Message, Part, Reasoning, Request, Role, Sampling, Source, Tool, ToolChoice, ToolKind,
-};
+pub use reasoning::{Effort, Reasoning};
+pub use request::{AnswerFormat, Body, CacheMark, Message, Part, Request, Role, Sampling, Source, Tool, ToolChoice, ToolKind};
 pub use signature::{Maker, Signature};
 pub use usage::Usage;
