@@ -37,7 +37,7 @@ fn choice(mut fields: Fields, at: u64) -> Choice {
     let mut message = fields.take_object("message").unwrap_or_default();
     message.take("role");
     let mut parts = reasoning::read(&mut message);
-    parts.extend(message.take_text("content").filter(|text| !text.is_empty()).map(Part::text));
+    parts.extend(spoken(&mut message).into_iter().map(Part::new));
     parts.extend(message.take_text("refusal").map(|text| Part::new(Body::Refusal(text))));
     let calls = message.take_list("tool_calls").unwrap_or_default();
     parts.extend(calls.into_iter().filter_map(|call| tool_call(call.into_fields()?).ok()));
@@ -50,6 +50,27 @@ fn choice(mut fields: Fields, at: u64) -> Choice {
         fields.put("message", message);
     }
     Choice { index, parts, stop, logprobs, extra: fields }
+}
+
+/// Takes what is said: text, or, as Mistral's reasoning models write it, a list of texts and thoughts.
+pub(super) fn spoken(message: &mut Fields) -> Vec<Body> {
+    let one = |item: Json| {
+        let mut item = item.into_fields()?;
+        match item.text("type") {
+            Some("text") => item.take_text("text").map(Body::Text),
+            Some("thinking") => {
+                let texts = item.take_list("thinking").unwrap_or_default();
+                let text: String = texts.iter().filter_map(|t| t.as_object()?.text("text")).collect();
+                Some(Body::Thinking { text, signature: None })
+            }
+            _ => None,
+        }
+    };
+    let all = match message.take_text("content") {
+        Some(text) => vec![Body::Text(text)],
+        None => message.take_list("content").unwrap_or_default().into_iter().filter_map(one).collect(),
+    };
+    all.into_iter().filter(|body| !matches!(body, Body::Text(text) | Body::Thinking { text, .. } if text.is_empty())).collect()
 }
 
 /// Why it ended. Some providers say `stop` where they wait for tools.

@@ -4,7 +4,7 @@ use super::super::common::{Body, Delta, Opening, Piece, Signature, Usage, WireEr
 use super::super::json::{Fields, Json, object};
 use super::super::parts::{Kind, Parts};
 use super::super::{Face, logprobs};
-use super::answer::{finish_reason, stop, written_logprobs};
+use super::answer::{finish_reason, spoken, stop, written_logprobs};
 use super::{encode_error, error_in, reasoning, usage};
 use crate::sse::write_event;
 use std::collections::BTreeMap;
@@ -28,13 +28,16 @@ impl Reading {
             let (id, model) = (chunk.take_text("id").unwrap_or_default(), chunk.take_text("model").unwrap_or_default());
             out.push(Delta::Begin { id, model, usage: None });
         }
+        // Groq and Moonshot tell it in places of their own.
+        let mut told = chunk.take_object("usage").or_else(|| chunk.take_object("x_groq")?.take_object("usage"));
         for (at, choice) in (0_u64..).zip(chunk.take_list("choices").unwrap_or_default()) {
             if let Some(mut fields) = choice.into_fields() {
                 let index = fields.take_u64("index").unwrap_or(at);
+                told = told.or_else(|| fields.take_object("usage"));
                 self.choice(index, fields, out)?;
             }
         }
-        out.extend(chunk.take_object("usage").and_then(|mut told| usage::take(&mut told)).map(Delta::Usage));
+        out.extend(told.and_then(|mut told| usage::take(&mut told)).map(Delta::Usage));
         Ok(())
     }
 
@@ -51,7 +54,13 @@ impl Reading {
                 _ => {}
             }
         }
-        self.parts.text(choice, Kind::Text, delta.take_text("content").unwrap_or_default(), out)?;
+        for said in spoken(&mut delta) {
+            match said {
+                Body::Thinking { text, .. } => self.parts.text(choice, Kind::Thinking, text, out)?,
+                Body::Text(text) => self.parts.text(choice, Kind::Text, text, out)?,
+                _ => {}
+            }
+        }
         self.parts.text(choice, Kind::Refusal, delta.take_text("refusal").unwrap_or_default(), out)?;
         for call in delta.take_list("tool_calls").unwrap_or_default() {
             self.call(choice, call.into_fields().unwrap_or_default(), out)?;

@@ -69,6 +69,27 @@ fn what_comes_after_the_stop_counts_for_nothing_but_usage() {
 }
 
 #[test]
+fn thoughts_in_a_list_and_usage_in_odd_places_are_found() {
+    let list = value!([{ "type": "thinking", "thinking": [{ "type": "text", "text": "Hm." }] }, { "type": "text", "text": "Yes" }]);
+    let answer = value!({ "choices": [{ "index": 0, "message": { "role": "assistant", "content": list }, "finish_reason": "stop" }] });
+    let answer = Dialect::OpenAiChat.decode_answer(answer.to_string().as_bytes()).unwrap();
+    let out = json(&Dialect::Anthropic.encode_answer(&answer, &Face::default()));
+    assert_eq!(out["content"], value!([{ "type": "thinking", "thinking": "Hm.", "signature": "" }, { "type": "text", "text": "Yes" }]));
+    let usage = value!({ "prompt_tokens": 3, "completion_tokens": 1 });
+    let mut groq = chunk(value!({}), Some("stop"));
+    groq["x_groq"] = value!({ "usage": usage });
+    let mut moonshot = chunk(value!({}), Some("stop"));
+    moonshot["choices"][0]["usage"] = usage;
+    for last in [groq, moonshot] {
+        let told = deltas(Dialect::OpenAiChat, &[chunk(value!({ "content": list }), None), last]);
+        let opened =
+            told.iter().filter_map(|d| if let Delta::Open { part, .. } = d { Some(part.clone()) } else { None }).collect::<Vec<_>>();
+        assert_eq!(opened, [Opening::Thinking, Opening::Text]);
+        assert!(told.iter().any(|d| matches!(d, Delta::Usage(u) if (u.input, u.output) == (3, 1))));
+    }
+}
+
+#[test]
 fn what_a_provider_runs_for_itself_is_left_out_and_its_text_is_not() {
     let start = |n: u64, block: Value| value!({ "type": "content_block_start", "index": n, "content_block": block });
     let stop = |n: u64| value!({ "type": "content_block_stop", "index": n });

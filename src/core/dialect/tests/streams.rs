@@ -266,6 +266,8 @@ proptest! {
             prop_assert!(matches!(deltas.last(), Some(Delta::End | Delta::Failed(_))));
             let ends = deltas.iter().filter(|d| matches!(d, Delta::End | Delta::Failed(_))).count();
             prop_assert_eq!(ends, 1);
+            let pieces: Vec<&[u8]> = bytes.chunks(7).collect();
+            prop_assert_eq!(read(from, &pieces), deltas.clone());
             for (to, _) in ALL {
                 written(to, &deltas);
             }
