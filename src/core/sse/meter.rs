@@ -413,6 +413,24 @@ mod tests {
 
     proptest! {
         #[test]
+        fn it_sees_the_events_that_eventsource_stream_sees(order in prop::collection::vec(0_usize..7, 0..12), end in prop::sample::select(vec!["\n", "\r\n", "\r"])) {
+            use eventsource_stream::Eventsource;
+            use futures_util::{StreamExt, stream};
+            let parts = [CHUNK, STOP, USAGE, DONE, ": ping\n\n", "event: x\nid: 1\ndata:{}\n\n", "retry: 5\n\n"];
+            // The other waits after a CR whether an LF follows: something must.
+            let all = order.iter().map(|i| parts[*i]).collect::<String>().replace('\n', end) + ":\n\n";
+            let (_, meter) = run(false, &[all.as_bytes()]);
+            let source = stream::iter([Ok::<_, std::convert::Infallible>(all.into_bytes())]);
+            let events: Vec<_> = futures_executor::block_on(source.eventsource().collect());
+            let data: Vec<String> = events.into_iter().map(|e| e.unwrap().data).collect();
+            let done = data.iter().any(|d| d == "[DONE]");
+            let seen = data.iter().filter(|d| *d != "[DONE]").count();
+            prop_assert_eq!(meter.events(), seen as u64);
+            prop_assert_eq!(meter.usage().is_some(), data.iter().any(|d| d.contains("prompt_tokens")));
+            prop_assert_eq!(meter.whole(), done || data.iter().any(|d| d.contains("\"stop\"")));
+        }
+
+        #[test]
         fn cutting_the_bytes_elsewhere_changes_nothing(order in prop::collection::vec(0_usize..5, 0..12), cuts in prop::collection::vec(1_usize..60, 1..80), strip: bool, bill: bool, crlf: bool) {
             let parts = [CHUNK, STOP, USAGE, DONE, ": ping\n\n"];
             let mut all: String = order.iter().map(|i| parts[*i]).collect();

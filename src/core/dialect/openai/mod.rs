@@ -1,6 +1,6 @@
 //! OpenAI Chat Completions.
 
-mod request;
+pub(super) mod request;
 mod usage;
 
 pub use request::{ChatRequest, Edit, Wrong};

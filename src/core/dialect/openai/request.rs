@@ -52,7 +52,78 @@ pub struct Edit<'a> {
 }
 
 /// Top-level fields in order, values unparsed.
-struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+pub(in super::super) struct Fields<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
+
+/// Reads the top-level fields of a body.
+pub(in super::super) fn top_level(text: &str) -> Result<Fields<'_>, Wrong> {
+    let mut de = serde_json::Deserializer::from_str(text);
+    match de.deserialize_map(FieldsVisitor).and_then(|f| de.end().map(|()| f)) {
+        Ok(fields) => Ok(fields),
+        Err(e) if e.is_data() => wrong("", "The body must be a JSON object."),
+        Err(e) => Err(Wrong::Json(e.to_string())),
+    }
+}
+
+/// The body as text.
+pub(in super::super) fn utf8(body: &[u8]) -> Result<&str, Wrong> {
+    std::str::from_utf8(body).map_err(|e| Wrong::Json(format!("not UTF-8 at byte {}", e.valid_up_to())))
+}
+
+impl<'a> Fields<'a> {
+    /// The model's name, and where it stands in `text`.
+    pub(in super::super) fn model(&self, text: &str) -> Result<(String, (usize, usize)), Wrong> {
+        let raw = self.only("model")?.ok_or(Wrong::Field { param: "model", why: "is missing".into() })?;
+        let model: String = match serde_json::from_str(raw.get()) {
+            Ok(model) => model,
+            Err(_) => return wrong("model", "must be a string"),
+        };
+        if model.is_empty() || model.len() > 256 || model.contains(char::is_control) {
+            return wrong("model", "must have 1 to 256 characters");
+        }
+        Ok((model, span(text, raw.get()).unwrap_or((0, 0))))
+    }
+
+    /// Whether `stream` is set.
+    pub(in super::super) fn stream(&self) -> Result<bool, Wrong> {
+        match self.only("stream")?.map(RawValue::get) {
+            None | Some("null" | "false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(_) => wrong("stream", "must be true or false"),
+        }
+    }
+
+    /// Refuses a field that is no array with something in it.
+    pub(in super::super) fn filled_array(&self, name: &'static str) -> Result<(), Wrong> {
+        match self.only(name)? {
+            None => wrong(name, "is missing"),
+            Some(raw) if !raw.get().starts_with('[') => wrong(name, "must be an array"),
+            Some(raw) if raw.get().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => {
+                wrong(name, "must not be empty")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// The one value of a field. A field given twice is refused: gateway and provider might each believe
+    /// another one.
+    pub(in super::super) fn only(&self, name: &'static str) -> Result<Option<&'a RawValue>, Wrong> {
+        let mut values = self.0.iter().filter(|(k, _)| k == name).map(|(_, v)| *v);
+        let first = values.next();
+        if values.next().is_some() {
+            return wrong(name, "is given twice");
+        }
+        Ok(first)
+    }
+
+    /// A whole number within bounds.
+    pub(in super::super) fn whole_number(&self, name: &'static str, low: u64, high: u64) -> Result<Option<u64>, Wrong> {
+        let Some(raw) = self.only(name)?.filter(|raw| raw.get() != "null") else { return Ok(None) };
+        match raw.get().parse::<u64>() {
+            Ok(n) if (low..=high).contains(&n) => Ok(Some(n)),
+            _ => wrong(name, format!("must be a whole number between {low} and {high}")),
+        }
+    }
+}
 
 struct FieldsVisitor;
 
@@ -92,7 +163,8 @@ impl<'de> serde::Deserialize<'de> for CowStr<'de> {
     }
 }
 
-fn wrong<T>(param: &'static str, why: impl Into<String>) -> Result<T, Wrong> {
+/// A refusal that blames a field.
+pub(in super::super) fn wrong<T>(param: &'static str, why: impl Into<String>) -> Result<T, Wrong> {
     Err(Wrong::Field { param, why: why.into() })
 }
 
@@ -102,37 +174,12 @@ impl ChatRequest {
     /// # Errors
     /// What is wrong with it.
     pub fn read(body: &[u8]) -> Result<ChatRequest, Wrong> {
-        let text = std::str::from_utf8(body).map_err(|e| Wrong::Json(format!("not UTF-8 at byte {}", e.valid_up_to())))?;
-        let mut de = serde_json::Deserializer::from_str(text);
-        let fields = de.deserialize_map(FieldsVisitor).and_then(|f| de.end().map(|()| f));
-        let fields = match fields {
-            Ok(fields) => fields.0,
-            Err(e) if e.is_data() => return wrong("", "The body must be a JSON object."),
-            Err(e) => return Err(Wrong::Json(e.to_string())),
-        };
-        let at = |raw: &RawValue| span(text, raw.get());
-        let model_raw = only(&fields, "model")?.ok_or(Wrong::Field { param: "model", why: "is missing".into() })?;
-        let model: String = match serde_json::from_str(model_raw.get()) {
-            Ok(model) => model,
-            Err(_) => return wrong("model", "must be a string"),
-        };
-        if model.is_empty() || model.len() > 256 || model.contains(char::is_control) {
-            return wrong("model", "must have 1 to 256 characters");
-        }
-        match only(&fields, "messages")? {
-            None => return wrong("messages", "is missing"),
-            Some(raw) if !raw.get().starts_with('[') => return wrong("messages", "must be an array"),
-            Some(raw) if raw.get().strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => {
-                return wrong("messages", "must not be empty");
-            }
-            Some(_) => {}
-        }
-        let stream = match only(&fields, "stream")?.map(RawValue::get) {
-            None | Some("null" | "false") => false,
-            Some("true") => true,
-            Some(_) => return wrong("stream", "must be true or false"),
-        };
-        let options = only(&fields, "stream_options")?.filter(|raw| raw.get() != "null");
+        let text = utf8(body)?;
+        let fields = top_level(text)?;
+        let (model, model_at) = fields.model(text)?;
+        fields.filled_array("messages")?;
+        let stream = fields.stream()?;
+        let options = fields.only("stream_options")?.filter(|raw| raw.get() != "null");
         let include_usage = match options {
             None => false,
             Some(_) if !stream => return wrong("stream_options", "is only allowed when `stream` is true"),
@@ -141,10 +188,10 @@ impl ChatRequest {
                 _ => return wrong("stream_options", "must be an object"),
             },
         };
-        let choices = whole_number(&fields, "n", 1, 128)?.unwrap_or(1);
-        let old = whole_number(&fields, "max_tokens", 1, 10_000_000)?;
-        let new = whole_number(&fields, "max_completion_tokens", 1, 10_000_000)?;
-        let stream_options_at = only(&fields, "stream_options")?.and_then(at);
+        let choices = fields.whole_number("n", 1, 128)?.unwrap_or(1);
+        let old = fields.whole_number("max_tokens", 1, 10_000_000)?;
+        let new = fields.whole_number("max_completion_tokens", 1, 10_000_000)?;
+        let stream_options_at = fields.only("stream_options")?.and_then(|raw| span(text, raw.get()));
         let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
         Ok(ChatRequest {
             model,
@@ -155,7 +202,7 @@ impl ChatRequest {
             choices,
             bytes: text.trim().len(),
             remote_images: u64::try_from(text.matches("\"image_url\"").count().div_ceil(2)).unwrap_or(0),
-            model_at: at(model_raw).unwrap_or((0, 0)),
+            model_at,
             stream_options_at,
             after_brace,
         })
@@ -192,25 +239,6 @@ fn with_usage(raw: &[u8]) -> String {
     };
     options.insert("include_usage".into(), true.into());
     serde_json::Value::Object(options).to_string()
-}
-
-/// The one value of a field. A field given twice is refused: gateway and provider might each believe
-/// another one.
-fn only<'a>(fields: &[(Cow<'_, str>, &'a RawValue)], name: &'static str) -> Result<Option<&'a RawValue>, Wrong> {
-    let mut values = fields.iter().filter(|(k, _)| k == name).map(|(_, v)| *v);
-    let first = values.next();
-    if values.next().is_some() {
-        return wrong(name, "is given twice");
-    }
-    Ok(first)
-}
-
-fn whole_number(fields: &[(Cow<'_, str>, &RawValue)], name: &'static str, low: u64, high: u64) -> Result<Option<u64>, Wrong> {
-    let Some(raw) = only(fields, name)?.filter(|raw| raw.get() != "null") else { return Ok(None) };
-    match raw.get().parse::<u64>() {
-        Ok(n) if (low..=high).contains(&n) => Ok(Some(n)),
-        _ => wrong(name, format!("must be a whole number between {low} and {high}")),
-    }
 }
 
 /// Where `part`, a slice of `whole`, stands in it.
