@@ -4,7 +4,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::units::Timestamp;
 
 /// The request headers that the gateway reads, in the order in which they cross into wasm.
-pub const HEADERS: [&str; 15] = [
+pub const HEADERS: [&str; 18] = [
     "authorization",
     "x-api-key",
     "content-type",
@@ -16,6 +16,9 @@ pub const HEADERS: [&str; 15] = [
     "x-tollgate-timeout-ms",
     "x-tollgate-max-cost-usd",
     "x-tollgate-dry-run",
+    "x-tollgate-metadata",
+    "x-tollgate-session",
+    "idempotency-key",
     "if-match",
     "openai-organization",
     "openai-project",

@@ -1,7 +1,8 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
+use crate::serve::identify::Caller;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::catalog::Catalog;
@@ -10,7 +11,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::plan::{Plan, plan};
 use tollgate_core::protocol::Report;
-use tollgate_core::units::Timestamp;
+use tollgate_core::units::{Millis, Timestamp};
 
 /// Most tenants whose configuration is remembered.
 const MAX_CONFIGS: usize = 500;
@@ -18,6 +19,14 @@ const MAX_CONFIGS: usize = 500;
 const MAX_PLANS: usize = 500;
 /// Most key hashes that are remembered.
 const MAX_HASHES: usize = 2_000;
+/// How long a key that passed is let pass while the ledger cannot be asked, in milliseconds.
+const VOUCHED_FOR: Millis = 300_000;
+/// Most models that are remembered of such a key.
+const MAX_VOUCHED_MODELS: usize = 32;
+/// How long an object that was overloaded is spared by keys that are not critical, in milliseconds.
+const PRESSED_FOR: Millis = 1_000;
+/// Most requests of an isolate that wait for a limit or budget at a time.
+pub const MAX_SEATS: usize = 256;
 /// Most reports that wait for a tenant's object. Beyond it the oldest is dropped: its permit expires.
 pub const MAX_WAITING: usize = 5_000;
 
@@ -43,9 +52,33 @@ pub struct Isolate {
     configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
     hashes: RefCell<BTreeMap<String, Rc<str>>>,
     waiting: RefCell<BTreeMap<TenantId, Queue>>,
+    vouched: RefCell<BTreeMap<Rc<str>, Vouched>>,
+    /// Tenants whose object has too much to do, and until when that is believed.
+    pressed: RefCell<BTreeMap<TenantId, Timestamp>>,
+    seats: Rc<Cell<usize>>,
     /// Whether each request is logged, or only failures of ours.
     log_requests: bool,
     served: Cell<u64>,
+}
+
+/// A key that the ledger let pass lately.
+#[derive(Clone, Debug, Default)]
+pub struct Vouched {
+    until: Timestamp,
+    /// Whether it is served first when there is too much to do.
+    pub critical: bool,
+    /// Models that it passed with, as it named them.
+    pub models: BTreeSet<String>,
+}
+
+/// A place among those who wait for a limit or budget. It is free again when this is dropped.
+#[must_use = "it is held while waiting"]
+pub struct Seat(Rc<Cell<usize>>);
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 #[derive(Default)]
@@ -72,6 +105,9 @@ impl Isolate {
             configs: RefCell::default(),
             hashes: RefCell::default(),
             waiting: RefCell::default(),
+            vouched: RefCell::default(),
+            pressed: RefCell::default(),
+            seats: Rc::default(),
             log_requests,
             served: Cell::new(0),
         }
@@ -149,6 +185,47 @@ impl Isolate {
     /// Forgets a tenant that is gone.
     pub fn forget(&self, tenant: &TenantId) {
         self.configs.borrow_mut().remove(tenant);
+    }
+
+    /// Remembers that the ledger let this key pass.
+    pub fn vouch(&self, caller: &Caller, model: &str, critical: bool, now: Timestamp) {
+        let mut vouched = self.vouched.borrow_mut();
+        if vouched.len() >= MAX_HASHES && !vouched.contains_key(&caller.key_hash) {
+            vouched.clear();
+        }
+        let key = vouched.entry(Rc::clone(&caller.key_hash)).or_default();
+        (key.until, key.critical) = (now.plus(VOUCHED_FOR), critical);
+        if !key.models.contains(model) && key.models.len() < MAX_VOUCHED_MODELS {
+            key.models.insert(model.to_owned());
+        }
+    }
+
+    /// What is known of a key that passed lately.
+    pub fn vouched(&self, caller: &Caller, now: Timestamp) -> Option<Vouched> {
+        self.vouched.borrow().get(&caller.key_hash).filter(|key| now < key.until).cloned()
+    }
+
+    /// A tenant's object said that it has too much to do.
+    pub fn pressed(&self, tenant: &TenantId, now: Timestamp) {
+        let mut pressed = self.pressed.borrow_mut();
+        if pressed.len() >= MAX_CONFIGS {
+            pressed.retain(|_, until| now < *until);
+        }
+        pressed.insert(tenant.clone(), now.plus(PRESSED_FOR));
+    }
+
+    /// Whether it said so lately.
+    pub fn under_pressure(&self, tenant: &TenantId, now: Timestamp) -> bool {
+        self.pressed.borrow().get(tenant).is_some_and(|until| now < *until)
+    }
+
+    /// A place to wait in, unless too many wait.
+    pub fn seat(&self) -> Option<Seat> {
+        let taken = self.seats.get();
+        (taken < MAX_SEATS).then(|| {
+            self.seats.set(taken.saturating_add(1));
+            Seat(Rc::clone(&self.seats))
+        })
     }
 
     /// Queues a report. Whether the caller must send the queue: nobody else is about to.

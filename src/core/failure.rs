@@ -74,6 +74,8 @@ pub enum Failure {
         window_s: u32,
         /// Until the same request would pass.
         retry_after: Millis,
+        /// Whether the request alone is more than the limit.
+        never: bool,
     },
     /// A budget is used up.
     BudgetExceeded {
@@ -90,8 +92,10 @@ pub enum Failure {
         /// When the next period begins.
         resets_at: Option<String>,
     },
-    /// The request could cost more than `x-tollgate-max-cost-usd`.
+    /// The request could cost more than it, or its session, may.
     MaxCostExceeded {
+        /// Which cap, in words.
+        cap: &'static str,
         /// The cap.
         cap_usd: String,
         /// What it could cost.
@@ -101,6 +105,16 @@ pub enum Failure {
     PriceUnknown {
         /// The target.
         model: String,
+    },
+    /// The same Idempotency-Key came with another body, or its answer cannot be repeated.
+    IdempotencyConflict {
+        /// What is wrong.
+        why: &'static str,
+    },
+    /// The request with this Idempotency-Key is still under way.
+    IdempotencyInProgress {
+        /// When to ask again.
+        retry_after: Millis,
     },
     /// `x-tollgate-cache: only` and nothing is stored.
     NotCached,
@@ -150,7 +164,7 @@ impl Failure {
             F::ModelNotFound { .. } | F::NotFound { .. } => 404,
             F::MethodNotAllowed { .. } => 405,
             F::InvalidJson { .. } | F::InvalidRequest { .. } => 400,
-            F::Conflict { .. } => 409,
+            F::Conflict { .. } | F::IdempotencyConflict { .. } | F::IdempotencyInProgress { .. } => 409,
             F::PreconditionFailed { .. } => 412,
             F::TooLarge { .. } => 413,
             F::UnsupportedEncoding | F::UnsupportedMediaType => 415,
@@ -204,6 +218,8 @@ impl Failure {
             F::BudgetExceeded { .. } => "budget_exceeded",
             F::MaxCostExceeded { .. } => "max_cost_exceeded",
             F::PriceUnknown { .. } => "price_unknown",
+            F::IdempotencyConflict { .. } => "idempotency_key_conflict",
+            F::IdempotencyInProgress { .. } => "idempotency_in_progress",
             F::NotCached => "not_cached",
             F::Upstream { .. } => "upstream_error",
             F::UpstreamRefused { code, .. } => code.as_deref().unwrap_or("upstream_refused"),
@@ -234,9 +250,13 @@ impl Failure {
             F::UnsupportedMediaType => "Send the body as `content-type: application/json`.".into(),
             F::PreconditionFailed { current } => format!("The configuration was changed in between; its version is now {current}. Read it again and repeat the change."),
             F::Conflict { why } => why.clone(),
-            F::RateLimited { limit, window_s, retry_after } => format!("The limit `{limit}` ({window_s} s window) is used up. Try again in {} ms.", retry_after),
+            F::RateLimited { limit, never: true, .. } => format!("This request alone is more than the limit `{limit}`. Ask for less, or raise the limit."),
+            F::RateLimited { limit, window_s: 0, retry_after, .. } => format!("The limit `{limit}` on requests at a time is reached. Try again in {retry_after} ms."),
+            F::RateLimited { limit, window_s, retry_after, .. } => format!("The limit `{limit}` ({window_s} s window) is used up. Try again in {} ms.", retry_after),
             F::BudgetExceeded { budget, limit_usd, spent_usd, held_usd, needed_usd, .. } => format!("The budget `{budget}` of {limit_usd} USD does not cover this request: {spent_usd} USD are spent, {held_usd} USD are held by requests under way, and this request may cost up to {needed_usd} USD. Ask for a higher budget, lower max_tokens, or wait for the next period."),
-            F::MaxCostExceeded { cap_usd, needed_usd } => format!("This request may cost up to {needed_usd} USD, more than its own cap of {cap_usd} USD (x-tollgate-max-cost-usd). Lower max_tokens or raise the cap."),
+            F::MaxCostExceeded { cap, cap_usd, needed_usd } => format!("This request may cost up to {needed_usd} USD, which is more than {cap} of {cap_usd} USD leaves. Lower max_tokens or raise the cap."),
+            F::IdempotencyConflict { why } => (*why).into(),
+            F::IdempotencyInProgress { .. } => "The request with this Idempotency-Key is still under way. Ask again for its answer.".into(),
             F::PriceUnknown { model } => format!("The price of `{model}` is unknown, and this tenant refuses models without a price. Add it to `prices` in the tenant's configuration."),
             F::NotCached => "No answer to this request is stored, and x-tollgate-cache: only forbids asking the provider.".into(),
             F::Upstream { attempts, .. } => format!("Every target failed ({}). Try again later.", attempts.join("; ")),
@@ -253,7 +273,8 @@ impl Failure {
     /// Seconds (and milliseconds) after which a retry makes sense; `None` where waiting does not help.
     pub fn retry_after(&self) -> Option<Millis> {
         match self {
-            Failure::RateLimited { retry_after, .. } => Some(*retry_after),
+            Failure::RateLimited { never: true, .. } => None,
+            Failure::RateLimited { retry_after, .. } | Failure::IdempotencyInProgress { retry_after } => Some(*retry_after),
             Failure::Upstream { retry_after, .. } => retry_after.map(|s| i64::try_from(s).unwrap_or(i64::MAX).saturating_mul(1_000)),
             Failure::LedgerUnavailable | Failure::Overloaded => Some(1_000),
             _ => None,
@@ -301,7 +322,7 @@ mod tests {
 
     #[test]
     fn the_shape_is_pinned() {
-        let failure = Failure::RateLimited { limit: "rpm".into(), window_s: 60, retry_after: 1_500 };
+        let failure = Failure::RateLimited { limit: "rpm".into(), window_s: 60, retry_after: 1_500, never: false };
         let body: Value = serde_json::from_str(&failure.openai_body()).unwrap();
         assert_eq!(
             body,

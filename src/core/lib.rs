@@ -28,6 +28,7 @@ pub mod budget;
 pub mod cache;
 pub mod catalog;
 pub mod config;
+pub mod degrade;
 pub mod dialect;
 pub mod directory;
 pub mod failure;

@@ -1,54 +1,66 @@
 //! Station 4: may it pass? One call to the tenant's object decides everything, and holds the worst case.
+//! Where a rule says so, a request that may not is made smaller, or waits, and asks again.
 
+use super::decide::{Bid, Decided, decide};
 use super::facts::Facts;
 use super::identify::{Caller, ask, or_invalid_key};
-use super::look_up::{Found, Slot, look_up, slot};
+use super::look_up::{Found, Slot, look_up};
 use super::read::Call;
-use super::settle::Held;
+use super::settle::{Held, degraded, opened};
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
 use std::rc::Rc;
-use tollgate_core::cache::Mode;
-use tollgate_core::config::Config;
+use tollgate_core::config::{Config, Mode, WhenUnreachable};
+use tollgate_core::degrade::{Degrade, Next};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
-use tollgate_core::protocol::{Admit, Command, Denial, Reply, TokenBound};
-use tollgate_core::units::NanoUsd;
+use tollgate_core::protocol::{Admit, Command, Denial, Idempotency, Permit, Repeated, Reply, StoredAnswer, TokenBound};
+use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// How often a configuration may change under one request.
 const MAX_CHANGES: usize = 3;
-/// Tokens assumed for an image that the provider fetches itself. The dearest known images of this kind
-/// cost just under 50,000.
-const REMOTE_IMAGE: u64 = 50_000;
+/// How often one request may ask: a wait of 30 s with the shortest pauses stays below it.
+const MAX_ASKED: usize = 1_500;
 
 /// A request that may be sent.
-pub struct Admitted<A> {
+pub struct Admitted {
     /// Its permit.
     pub held: Held,
     /// The request.
     pub call: Call,
     /// Where to.
     pub plan: Plan,
+    /// Most output tokens of each choice, where policy lowered them.
+    pub clamp: Option<u64>,
     /// Under this configuration.
     pub config: Rc<Config>,
     /// Where its answer may be stored.
     pub slot: Option<Slot>,
-    /// A stored answer.
-    pub found: Option<Found<A>>,
+}
+
+/// What became of it.
+pub enum Verdict<A> {
+    /// It may be sent.
+    Send(Box<Admitted>),
+    /// A stored answer is given, under a permit or, where a rule says so, without.
+    Stored(Box<(Held, Call, Found<A>)>),
+    /// The same request was answered before.
+    Repeat(StoredAnswer),
 }
 
 /// Asks for a permit.
 ///
 /// # Errors
 /// Why it may not pass.
-pub async fn admit<W: World>(
+pub async fn admit<W: World + Clone + 'static>(
     world: &W,
-    isolate: &Isolate,
+    isolate: &Rc<Isolate>,
     caller: Caller,
     call: Call,
     facts: &mut Facts,
-) -> Result<Admitted<W::Answer>, Failure> {
+) -> Result<Verdict<W::Answer>, Failure> {
     let since = world.now();
+    shed(isolate, &caller, since)?;
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
@@ -56,107 +68,198 @@ pub async fn admit<W: World>(
             _ => return Err(Failure::InvalidApiKey),
         },
     };
-    for _ in 0..MAX_CHANGES {
-        let decided = match decide(world, isolate, &caller, &call, &known, facts).await {
-            Ok(decided) => decided,
-            Err(failure) => return Err(or_invalid_key(world, &caller, failure).await),
-        };
-        let admit = Admit {
-            key_hash: caller.key_hash.to_string(),
-            config: known.version,
-            model: call.request.model.clone(),
-            worst_case: if decided.found.is_some() { NanoUsd::ZERO } else { decided.worst_case },
-            input_cost: if decided.found.is_some() { NanoUsd::ZERO } else { decided.input_cost },
-            tokens: if decided.found.is_some() { TokenBound::default() } else { decided.tokens },
-            providers: decided.plan.providers(),
-            ..Admit::default()
-        };
-        match ask(world, &caller.tenant, Command::Admit(admit)).await? {
-            Reply::Permit(permit) => {
-                facts.clock.stage("admit", since, world.now());
-                facts.limit.clone_from(&permit.limit);
-                facts.key = Some(permit.key.clone());
-                let held = Held::new(caller.tenant, permit);
-                return Ok(Admitted { held, call, plan: decided.plan, config: known.config, slot: decided.slot, found: decided.found });
+    let (mut bid, mut steps, mut changes) = (Bid::new(&call), Degrade::default(), 0);
+    let mut decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
+    for _ in 0..MAX_ASKED {
+        let command = Command::Admit(question(&caller, &call, &bid, &known, &decided));
+        match ask(world, &caller.tenant, command).await {
+            Ok(Reply::Permit(permit)) => {
+                let now = world.now();
+                facts.clock.stage("admit", since, now);
+                facts.permitted(&permit, &steps);
+                isolate.vouch(&caller, &call.request.model, permit.critical, now);
+                degraded(world, &caller, &steps);
+                return Ok(passed(&caller, call, &bid, known, decided, permit));
             }
-            Reply::Denied { why, limit } => {
+            Ok(Reply::Denied { why, limit }) => {
                 facts.limit = limit;
-                return Err(denied(why, &call.request.model, decided.worst_case));
+                let mut next = steps.next(world.now(), &why);
+                loop {
+                    match next {
+                        Next::Refuse => return Err(denied(why, &call.request.model, decided.worst_case)),
+                        Next::Clamp(cost) if bid.clamp(&call, &decided, cost) => {
+                            decided = decide(world, isolate, &caller, &call, &bid, &known, facts).await?;
+                            break;
+                        }
+                        Next::Cache => {
+                            if let Some(found) = stale(world, &caller, &mut decided).await {
+                                steps.served_from_cache(&why);
+                                facts.from_cache(&steps);
+                                degraded(world, &caller, &steps);
+                                return Ok(Verdict::Stored(Box::new((Held::none(caller.tenant), call, found))));
+                            }
+                        }
+                        Next::Downgrade(model) => {
+                            let lower = Bid { model, ..bid.clone() };
+                            if let Ok(other) = decide(world, isolate, &caller, &call, &lower, &known, facts).await {
+                                (bid, decided) = (lower, other);
+                                break;
+                            }
+                        }
+                        Next::Wait(ms) => {
+                            let Some(_seat) = isolate.seat() else {
+                                return Err(denied(why, &call.request.model, decided.worst_case));
+                            };
+                            world.sleep(ms).await;
+                            break;
+                        }
+                        Next::Clamp(_) => {}
+                    }
+                    next = steps.next(world.now(), &why);
+                }
             }
-            Reply::Configuration { version, config, .. } => known = isolate.learn(&caller.tenant, version, *config),
-            Reply::NoTenant => {
+            Ok(Reply::Configuration { version, config, .. }) if changes < MAX_CHANGES => {
+                changes = changes.saturating_add(1);
+                known = isolate.learn(&caller.tenant, version, *config);
+                decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
+            }
+            Ok(Reply::Replay { stored: Some(stored) }) => return Ok(Verdict::Repeat(stored)),
+            Ok(Reply::Replay { stored: None }) => return Err(Failure::IdempotencyConflict { why: NOT_REPEATABLE }),
+            Ok(Reply::NoTenant) => {
                 isolate.forget(&caller.tenant);
                 return Err(Failure::InvalidApiKey);
             }
-            _ => return Err(Failure::LedgerUnavailable),
+            Ok(Reply::Configuration { .. }) => return Err(Failure::Overloaded),
+            Ok(_) => return Err(Failure::LedgerUnavailable),
+            Err(failure) => {
+                let now = world.now();
+                if matches!(failure, Failure::Overloaded) {
+                    isolate.pressed(&caller.tenant, now);
+                }
+                if !open(isolate, &caller, &call, &known, now) {
+                    return Err(failure);
+                }
+                facts.unreachable();
+                opened(world, &caller);
+                world.log(&format!(
+                    r#"{{"level":"warn","event":"admitted_without_ledger","tenant":"{}","message":"the ledger cannot be asked, and all limits of the tenant are open then"}}"#,
+                    caller.tenant
+                ));
+                let held = Held::none(caller.tenant.clone());
+                return Ok(verdict(held, call, &bid, known, decided));
+            }
         }
     }
     Err(Failure::Overloaded)
 }
 
-/// What this configuration makes of the request.
-struct Decided<A> {
-    plan: Plan,
-    slot: Option<Slot>,
-    found: Option<Found<A>>,
-    worst_case: NanoUsd,
-    input_cost: NanoUsd,
-    tokens: TokenBound,
-}
+const NOT_REPEATABLE: &str = "The request with this Idempotency-Key was answered before, and its answer is too large to be repeated or was lost. Use another key to send it again.";
 
-async fn decide<W: World>(
+/// Decides for the first time under a configuration. Who may not ask at all learns nothing else.
+async fn first<W: World>(
     world: &W,
     isolate: &Isolate,
     caller: &Caller,
     call: &Call,
+    bid: &Bid,
     known: &KnownConfig,
     facts: &mut Facts,
 ) -> Result<Decided<W::Answer>, Failure> {
-    let plan = isolate.plan(known, &call.request.model)?;
-    facts.route = Some(plan.reason.clone());
-    let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
-    let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));
-    let (worst_case, input_cost) = plan.worst_case(input, call.request.max_output, call.request.choices);
-    let tokens = TokenBound { input, output: plan.most_output(call.request.max_output, call.request.choices) };
-    let slot = slot(&caller.tenant, known.config.cache, &plan, call);
-    let mut found = None;
-    if let Some(slot) = slot.as_ref().filter(|_| call.cache.reads()) {
-        let since = world.now();
-        found = look_up(world, &caller.tenant, slot, since).await;
-        facts.clock.stage("cache", since, world.now());
+    match decide(world, isolate, caller, call, bid, known, facts).await {
+        Ok(decided) => Ok(decided),
+        Err(failure) => Err(or_invalid_key(world, caller, failure).await),
     }
-    facts.cache = match (&slot, &found, call.cache) {
-        (None, ..) => "bypass",
-        (Some(_), Some(_), _) => "hit",
-        (Some(_), None, Mode::Refresh) => "refresh",
-        (Some(_), None, _) => "miss",
-    };
-    if call.cache == Mode::Only && found.is_none() {
-        return Err(Failure::NotCached);
+}
+
+fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, decided: &Decided<A>) -> Admit {
+    // A stored answer costs nothing.
+    let stored = decided.found.is_some();
+    Admit {
+        key_hash: caller.key_hash.to_string(),
+        config: known.version,
+        model: bid.model.clone(),
+        worst_case: if stored { NanoUsd::ZERO } else { decided.worst_case },
+        input_cost: if stored { NanoUsd::ZERO } else { decided.input_cost },
+        tokens: if stored { TokenBound::default() } else { decided.tokens },
+        providers: decided.plan.providers(),
+        metadata: call.metadata.clone(),
+        session: call.session.clone(),
+        idempotency: call
+            .idempotency
+            .as_ref()
+            .map(|(key_hash, body_hash)| Idempotency { key_hash: key_hash.clone(), body_hash: body_hash.clone() }),
     }
-    if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && worst_case > *cap) {
-        return Err(Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: worst_case.to_string() });
+}
+
+fn passed<A>(caller: &Caller, call: Call, bid: &Bid, known: KnownConfig, decided: Decided<A>, permit: Permit) -> Verdict<A> {
+    verdict(Held::new(caller.tenant.clone(), permit, call.idempotency.is_some()), call, bid, known, decided)
+}
+
+fn verdict<A>(held: Held, call: Call, bid: &Bid, known: KnownConfig, decided: Decided<A>) -> Verdict<A> {
+    if let Some(found) = decided.found {
+        return Verdict::Stored(Box::new((held, call, found)));
     }
-    Ok(Decided { plan, slot, found, worst_case, input_cost, tokens })
+    let clamp = bid.max_output.filter(|_| bid.clamped).and_then(|all| all.checked_div(call.request.choices.max(1)));
+    let (plan, slot) = (decided.plan, decided.slot);
+    Verdict::Send(Box::new(Admitted { held, call, plan, clamp, config: known.config, slot }))
+}
+
+/// A stored answer to the request, however old.
+async fn stale<W: World>(world: &W, caller: &Caller, decided: &mut Decided<W::Answer>) -> Option<Found<W::Answer>> {
+    if let Some(found) = decided.found.take() {
+        return Some(found);
+    }
+    look_up(world, &caller.tenant, decided.slot.as_ref()?, None).await
+}
+
+/// While the object says that it has too much to do, only keys that are marked critical may ask it.
+fn shed(isolate: &Isolate, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
+    if isolate.under_pressure(&caller.tenant, now) && !isolate.vouched(caller, now).is_some_and(|v| v.critical) {
+        return Err(Failure::Overloaded);
+    }
+    Ok(())
+}
+
+/// Whether a request may pass although the ledger cannot be asked: the tenant has no budget, all of its
+/// limits say so, and the key passed lately.
+fn open(isolate: &Isolate, caller: &Caller, call: &Call, known: &KnownConfig, now: Timestamp) -> bool {
+    let config = &known.config;
+    let enforced = |mode: Mode| mode == Mode::Enforce;
+    call.idempotency.is_none()
+        && !config.limits.is_empty()
+        && config.limits.iter().filter(|l| enforced(l.mode)).all(|l| l.when_unreachable == WhenUnreachable::Open)
+        && !config.budgets.iter().any(|b| enforced(b.mode))
+        && config.permit.max_cost_usd.is_none()
+        && config.permit.session.is_none()
+        && isolate.vouched(caller, now).is_some_and(|v| v.models.contains(&call.request.model))
 }
 
 /// A denial in the client's words.
 fn denied(why: Denial, model: &str, needed: NanoUsd) -> Failure {
+    let needed_usd = needed.to_string();
     match why {
         Denial::Key => Failure::InvalidApiKey,
         Denial::Model => Failure::ModelNotAllowed { model: model.to_owned() },
-        Denial::Limit { limit, window_s, retry_after, .. } => Failure::RateLimited { limit, window_s, retry_after },
+        Denial::Limit { limit, window_s, retry_after, never, .. } => Failure::RateLimited { limit, window_s, retry_after, never },
         Denial::Budget { budget, limit, spent, held, resets_at, .. } => Failure::BudgetExceeded {
             budget,
             limit_usd: limit.to_string(),
             spent_usd: spent.to_string(),
             held_usd: held.to_string(),
-            needed_usd: needed.to_string(),
+            needed_usd,
             resets_at: resets_at.map(|t| t.rfc3339()),
         },
-        Denial::MaxCost { cap } => Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: needed.to_string() },
-        Denial::SessionCap { cap, .. } => Failure::MaxCostExceeded { cap_usd: cap.to_string(), needed_usd: needed.to_string() },
-        // Only a request that carries an idempotency key is denied for one.
-        Denial::Idempotency { .. } => Failure::LedgerUnavailable,
+        Denial::MaxCost { cap } => {
+            Failure::MaxCostExceeded { cap: "the tenant's cap for one request", cap_usd: cap.to_string(), needed_usd }
+        }
+        Denial::SessionCap { cap, used, .. } => {
+            let left = cap.minus(used).at_least_zero();
+            Failure::MaxCostExceeded { cap: "what is left of its session's cap", cap_usd: left.to_string(), needed_usd }
+        }
+        Denial::Idempotency { state: Repeated::Conflict, .. } => {
+            Failure::IdempotencyConflict { why: "This Idempotency-Key was used for another request. Use a new key for a new request." }
+        }
+        Denial::Idempotency { state: Repeated::InProgress, retry_after } => Failure::IdempotencyInProgress { retry_after },
+        Denial::Idempotency { state: Repeated::Full, .. } => Failure::Overloaded,
     }
 }

@@ -65,10 +65,11 @@ struct Miss {
 pub async fn attempt<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
-    admitted: Admitted<W::Answer>,
+    admitted: Admitted,
     facts: &mut Facts,
 ) -> Result<Answered<W::Answer>, Failure> {
-    let Admitted { held, call, plan, config, slot, .. } = admitted;
+    let Admitted { held, call, plan, clamp, config, slot } = admitted;
+    facts.clamp = clamp;
     let total = i64::from(config.timeouts.total_ms);
     let deadline = facts.clock.started.plus(call.timeout.map_or(total, |asked| asked.min(total)));
     let mut before: Vec<Attempt> = Vec::new();
@@ -76,7 +77,7 @@ pub async fn attempt<W: World + Clone + 'static>(
     for target in plan.targets {
         let began = world.now();
         facts.target = Some((target.provider.clone(), target.model.clone()));
-        let asked = match outgoing(isolate, &target, &call, &config, deadline, began) {
+        let asked = match outgoing(isolate, &target, &call, clamp, &config, deadline, began) {
             Err(why) => Err(Miss {
                 told: format!("{}: {why}", target.provider),
                 outcome: Outcome::Error,
@@ -129,6 +130,7 @@ fn outgoing(
     isolate: &Isolate,
     target: &Target,
     call: &Call,
+    clamp: Option<u64>,
     config: &Config,
     deadline: Timestamp,
     now: Timestamp,
@@ -139,6 +141,8 @@ fn outgoing(
         return Err("its base URL is neither https nor in TOLLGATE_PLAIN_HTTP_HOSTS".to_owned());
     }
     let left = deadline.since(now).max(1);
+    // OpenAI's newer models refuse the old name; the others know only that.
+    let field = if target.provider == "openai" { "max_completion_tokens" } else { "max_tokens" };
     let mut headers = vec![
         ("authorization", format!("Bearer {key}")),
         ("content-type", "application/json".to_owned()),
@@ -149,7 +153,7 @@ fn outgoing(
     Ok(Outgoing {
         url: format!("{}/chat/completions", row.base_url),
         headers,
-        body: call.request.edit(&call.body, &Edit { model: &target.model }),
+        body: call.request.edit(&call.body, &Edit { model: &target.model, max_output: clamp.map(|tokens| (field, tokens)) }),
         first_byte: i64::from(config.timeouts.first_byte_ms).min(left),
         total: left,
         cap: MAX_ANSWER,

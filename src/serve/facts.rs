@@ -6,10 +6,11 @@ use crate::http::{Clockwork, Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::Event;
 use serde_json::{Map, Value, json};
+use tollgate_core::degrade::Degrade;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::ulid;
 use tollgate_core::price::Usage;
-use tollgate_core::protocol::LimitState;
+use tollgate_core::protocol::{LimitState, Permit};
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// The facts of one request.
@@ -40,6 +41,14 @@ pub struct Facts {
     pub usage: Option<Usage>,
     /// The request limit closest to its bound.
     pub limit: Option<LimitState>,
+    /// The token limit closest to its bound.
+    token_limit: Option<LimitState>,
+    /// What was done so that it could pass: rule and step.
+    degraded: Vec<String>,
+    /// Rules in shadow mode that would have denied it.
+    shadow: Vec<String>,
+    /// Most output tokens of each choice, where policy lowered them.
+    pub clamp: Option<u64>,
     /// Headers of the provider that may be handed on.
     pub upstream_headers: Vec<(&'static str, String)>,
     code: Option<String>,
@@ -65,6 +74,10 @@ impl Facts {
             cost: None,
             usage: None,
             limit: None,
+            token_limit: None,
+            degraded: Vec::new(),
+            shadow: Vec::new(),
+            clamp: None,
             upstream_headers: Vec::new(),
             code: None,
         }
@@ -85,6 +98,31 @@ impl Facts {
     pub fn read(&mut self, call: &Call, now: Timestamp) {
         self.model_asked = Some(call.request.model.clone());
         self.clock.stage("read", self.clock.started, now);
+    }
+
+    /// It may pass.
+    pub fn permitted(&mut self, permit: &Permit, steps: &Degrade) {
+        self.limit.clone_from(&permit.limit);
+        self.token_limit.clone_from(&permit.token_limit);
+        self.key = Some(permit.key.clone());
+        self.shadow.clone_from(&permit.shadow);
+        self.steps(steps);
+    }
+
+    /// It was made to pass by these steps.
+    fn steps(&mut self, steps: &Degrade) {
+        self.degraded = steps.taken().iter().map(|(rule, step)| format!("{rule} {step}")).collect();
+    }
+
+    /// A rule denied it, and gave a stored answer instead.
+    pub fn from_cache(&mut self, steps: &Degrade) {
+        self.cache = "hit";
+        self.steps(steps);
+    }
+
+    /// The ledger could not be asked, and it passed.
+    pub fn unreachable(&mut self) {
+        self.degraded.push("ledger open".to_owned());
     }
 
     /// It failed.
@@ -120,6 +158,20 @@ impl Facts {
             headers.push(("x-ratelimit-limit-requests", limit.limit.to_string()));
             headers.push(("x-ratelimit-remaining-requests", limit.remaining.to_string()));
             headers.push(("x-ratelimit-reset-requests", go_duration(limit.reset)));
+        }
+        if let Some(limit) = &self.token_limit {
+            headers.push(("x-ratelimit-limit-tokens", limit.limit.to_string()));
+            headers.push(("x-ratelimit-remaining-tokens", limit.remaining.to_string()));
+            headers.push(("x-ratelimit-reset-tokens", go_duration(limit.reset)));
+        }
+        if !self.degraded.is_empty() {
+            headers.push(("x-tollgate-degraded", self.degraded.join(", ")));
+        }
+        if !self.shadow.is_empty() {
+            headers.push(("x-tollgate-shadow", self.shadow.join(", ")));
+        }
+        if let Some(tokens) = self.clamp {
+            headers.push(("x-tollgate-max-tokens", tokens.to_string()));
         }
         headers.extend(self.upstream_headers.iter().cloned());
         response
@@ -161,6 +213,11 @@ impl Facts {
         if self.data_plane {
             put("cache", json!(self.cache));
             put("attempts", json!(self.attempts));
+            for (name, values) in [("degraded", &self.degraded), ("shadow", &self.shadow)] {
+                if !values.is_empty() {
+                    put(name, json!(values));
+                }
+            }
         }
         world.log(&Value::Object(line).to_string());
     }

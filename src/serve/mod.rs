@@ -7,6 +7,7 @@
 
 pub mod admit;
 pub mod attempt;
+pub mod decide;
 pub mod facts;
 pub mod identify;
 pub mod look_up;
@@ -20,6 +21,7 @@ pub mod usage;
 use crate::http::{Body, Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
+use admit::Verdict;
 use facts::Facts;
 use std::rc::Rc;
 use tollgate_core::failure::Failure;
@@ -113,10 +115,15 @@ async fn chat<W: World + Clone + 'static>(
         Err(failure) => return Err(identify::or_invalid_key(world, &caller, failure).await),
     };
     facts.read(&call, world.now());
-    let admitted = admit::admit(world, isolate, caller, call, facts).await?;
-    if let Some(found) = admitted.found {
-        return Ok(relay::stored(world, isolate, admitted.held, &admitted.call, found, facts));
-    }
+    let told = call.request.stream && call.request.include_usage;
+    let admitted = match admit::admit(world, isolate, caller, call, facts).await? {
+        Verdict::Send(admitted) => *admitted,
+        Verdict::Stored(stored) => {
+            let (held, call, found) = *stored;
+            return Ok(relay::stored(world, isolate, held, &call, found, facts));
+        }
+        Verdict::Repeat(stored) => return Ok(relay::repeated(told, stored, facts)),
+    };
     let answered = attempt::attempt(world, isolate, admitted, facts).await?;
     Ok(relay::relay(world, isolate, answered, facts))
 }

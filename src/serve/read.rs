@@ -2,6 +2,8 @@
 
 use crate::http::Head;
 use crate::ports::{Event, NoBody};
+use std::collections::BTreeMap;
+use tollgate_core::auth;
 use tollgate_core::cache::Mode;
 use tollgate_core::dialect::openai::{ChatRequest, Wrong};
 use tollgate_core::failure::Failure;
@@ -25,6 +27,12 @@ pub struct Call {
     pub timeout: Option<Millis>,
     /// The most that it may cost.
     pub max_cost: Option<NanoUsd>,
+    /// What the request is attributed to: `x-tollgate-metadata`.
+    pub metadata: BTreeMap<String, String>,
+    /// What it belongs to: `x-tollgate-session`; empty if to nothing.
+    pub session: String,
+    /// Hashes of the `Idempotency-Key` and of what it stands for.
+    pub idempotency: Option<(String, String)>,
     /// Headers that go on to the provider.
     pub forward: Vec<(&'static str, String)>,
 }
@@ -49,6 +57,10 @@ pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
         Wrong::Json(why) => Failure::InvalidJson { why },
         Wrong::Field { param, why } => Failure::InvalidRequest { param: param.to_owned(), why },
     })?;
+    let session = option(head, "x-tollgate-session", short(256), "has at most 256 characters")?.unwrap_or_default();
+    let metadata = option(head, "x-tollgate-metadata", flat, "is a flat JSON object of at most 8 pairs of strings")?.unwrap_or_default();
+    let idempotency = option(head, "idempotency-key", short(255), "has at most 255 characters")?;
+    let idempotency = idempotency.map(|key| (auth::digest(&[key.as_bytes()]), auth::digest(&[head.path.as_bytes(), &body])));
     let forward = ["openai-organization", "openai-project", "openai-beta"];
     let forward = forward.into_iter().filter_map(|name| head.header(name).map(|v| (name, v.to_owned()))).collect();
     Ok(Call {
@@ -58,8 +70,26 @@ pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
         cache_ttl_s: ttl.and_then(|n| u32::try_from(n).ok()),
         timeout: timeout.and_then(|n| i64::try_from(n).ok()),
         max_cost,
+        metadata,
+        session,
+        idempotency,
         forward,
     })
+}
+
+/// A text of at most so many characters.
+fn short(most: usize) -> impl Fn(&str) -> Option<String> {
+    move |text| (text.chars().count() <= most).then(|| text.to_owned())
+}
+
+/// Most pairs of metadata.
+const MAX_PAIRS: usize = 8;
+
+/// A flat JSON object of strings.
+fn flat(text: &str) -> Option<BTreeMap<String, String>> {
+    let pairs: BTreeMap<String, String> = serde_json::from_str(text).ok()?;
+    let fits = |(name, value): (&String, &String)| (1..=64).contains(&name.len()) && value.len() <= 256;
+    (pairs.len() <= MAX_PAIRS && pairs.iter().all(fits)).then_some(pairs)
 }
 
 /// The body of a JSON request.

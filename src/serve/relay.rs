@@ -15,7 +15,7 @@ use tollgate_core::dialect::openai::usage_of_answer;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
 use tollgate_core::price::{Price, Usage};
-use tollgate_core::protocol::{Attempt, Outcome};
+use tollgate_core::protocol::{Attempt, Outcome, StoredAnswer};
 use tollgate_core::sse::{Bill, Meter};
 use tollgate_core::units::{Millis, NanoUsd};
 
@@ -43,14 +43,31 @@ pub fn stored<W: World + Clone + 'static>(
         latency_ms: u32::try_from(now.since(facts.clock.started)).unwrap_or(u32::MAX),
         first_byte_ms: 0,
     };
+    held.complete(world, &found.kept.content_type, &found.bytes);
     held.settle(world, isolate, vec![attempt]);
     if call.request.stream && call.request.include_usage {
-        let mut meter = Meter::new(false, 0).billed(Some(Bill { price: Price::default(), before: NanoUsd::ZERO }));
-        let mut bytes = meter.push(&found.bytes).unwrap_or(found.bytes);
-        bytes.extend(meter.finish());
-        return answer(found.kept.content_type, Body::Bytes(bytes));
+        return answer(found.kept.content_type, Body::Bytes(free(found.bytes)));
     }
     answer(found.kept.content_type, Body::Whole(found.answer))
+}
+
+/// Gives the answer that the same request was given before. It costs nothing more.
+pub fn repeated<A>(call_told_usage: bool, stored: StoredAnswer, facts: &mut Facts) -> Response<A> {
+    facts.cost = Some(NanoUsd::ZERO);
+    let kind = stored.headers.into_iter().find(|(name, _)| name == "content-type");
+    let content_type = kind.map_or_else(|| "application/json".to_owned(), |(_, value)| value);
+    let body = stored.body.into_bytes();
+    let body = if call_told_usage { free(body) } else { body };
+    let response = answer(content_type, Body::Bytes(body)).with("idempotent-replayed", "true");
+    Response { status: stored.status, ..response }
+}
+
+/// A stored stream that tells its cost, which is none.
+fn free(stored: Vec<u8>) -> Vec<u8> {
+    let mut meter = Meter::new(false, 0).billed(Some(Bill { price: Price::default(), before: NanoUsd::ZERO }));
+    let mut bytes = meter.push(&stored).unwrap_or(stored);
+    bytes.extend(meter.finish());
+    bytes
 }
 
 /// Gives a provider's answer.
@@ -85,6 +102,7 @@ fn whole<W: World + Clone + 'static>(
     facts.usage = Some(usage);
     facts.cost = Some(before.iter().fold(attempt.cost, |sum, a| sum.plus(a.cost)));
     before.push(attempt);
+    held.complete(world, &incoming.content_type, &body);
     held_copy(world, &held, slot.filter(|_| call.cache.writes()), &target, &incoming.content_type, body);
     held.settle(world, isolate, before);
     answer(incoming.content_type, Body::Whole(incoming.answer))
@@ -103,7 +121,7 @@ fn held_copy<W: World + Clone + 'static>(world: &W, held: &Held, slot: Option<Sl
     };
     let store = world.clone();
     world.later(async move {
-        store.put(&slot.key, &kept, &bytes, slot.ttl_s).await;
+        store.put(&slot.key, &kept, &bytes, slot.keep_s).await;
     });
 }
 
@@ -118,7 +136,8 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
         let world = relayed;
         let bill = Bill { price: target.price.clone(), before: before.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost)) };
         let asked = call.request.include_usage;
-        let meter = Meter::new(!asked, if slot.is_some() { MAX_KEPT } else { 0 }).billed(asked.then_some(bill));
+        let keep = if slot.is_some() || held.claimed() { MAX_KEPT } else { 0 };
+        let meter = Meter::new(!asked, keep).billed(asked.then_some(bill));
         let total = deadline.since(world.now()).max(1);
         let (mut meter, end) = world.relay(meter, idle, total, isolate.heartbeat()).await;
         let mut last = meter.finish();
@@ -136,6 +155,7 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
         let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: meter.estimated_output(), cached_input: 0 });
         before.push(ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte));
         if let (Outcome::Ok, Some(bytes)) = (outcome, meter.take_kept()) {
+            held.complete(&world, &content_type, &bytes);
             held_copy(&world, &held, slot, &target, &content_type, bytes);
         }
         held.settle(&world, &isolate, before);

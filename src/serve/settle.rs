@@ -1,11 +1,13 @@
 //! Station 7: the truth replaces the worst case. Reports of one isolate travel together, off the
 //! client's way, and again until they are acknowledged.
 
+use super::identify::Caller;
 use crate::isolate::Isolate;
 use crate::ports::World;
 use std::rc::Rc;
+use tollgate_core::degrade::Degrade;
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Attempt, Command, MAX_REPORTS, Permit, Reply, Report};
+use tollgate_core::protocol::{Attempt, Command, MAX_ANSWER, MAX_REPORTS, Permit, Reply, Report, StoredAnswer};
 use tollgate_core::units::Millis;
 
 /// A sender that has not come back after this long is taken for dead.
@@ -20,20 +22,46 @@ const PAUSES: [Millis; 4] = [50, 200, 800, 2_000];
 pub struct Held {
     /// Whose.
     pub tenant: TenantId,
-    /// The permit.
-    pub permit: Permit,
+    /// The permit; none where a stored answer was given, or the ledger could not be asked.
+    permit: Option<Permit>,
+    /// Whether the answer is to be kept for repetitions.
+    claimed: bool,
 }
 
 impl Held {
     /// Takes a permit in hand.
-    pub fn new(tenant: TenantId, permit: Permit) -> Held {
-        Held { tenant, permit }
+    pub fn new(tenant: TenantId, permit: Permit, claimed: bool) -> Held {
+        Held { tenant, permit: Some(permit), claimed }
+    }
+
+    /// No permit.
+    pub fn none(tenant: TenantId) -> Held {
+        Held { tenant, permit: None, claimed: false }
+    }
+
+    /// Whether the answer is to be kept for repetitions.
+    pub fn claimed(&self) -> bool {
+        self.claimed
+    }
+
+    /// Keeps the answer for repetitions of the request.
+    pub fn complete<W: World + Clone + 'static>(&self, world: &W, content_type: &str, body: &[u8]) {
+        let (Some(permit), true, Ok(body)) = (&self.permit, self.claimed, std::str::from_utf8(body)) else { return };
+        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
+        if body.len() > MAX_ANSWER {
+            return;
+        }
+        let answer = StoredAnswer { status: 200, headers, body: body.to_owned() };
+        let command = Command::Complete { permit: permit.id, answer };
+        let (sender, tenant) = (world.clone(), self.tenant.clone());
+        world.later(async move { tell(&sender, &tenant, command).await });
     }
 
     /// Tells how the attempts ended.
     pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
-        let within = self.permit.report_within;
-        let report = report(self.permit, attempts);
+        let Some(permit) = self.permit else { return };
+        let within = permit.report_within;
+        let report = report(permit, attempts);
         let now = world.now();
         let sends_by = now.plus(within).plus(SENDER_LIFE);
         if isolate.enqueue(&self.tenant, report, now, sends_by) {
@@ -46,6 +74,35 @@ impl Held {
     pub fn release<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>) {
         self.settle(world, isolate, Vec::new());
     }
+}
+
+/// Tells the counters what was done so that a request could pass.
+pub fn degraded<W: World + Clone + 'static>(world: &W, caller: &Caller, steps: &Degrade) {
+    let steps: Vec<_> = steps.taken().iter().map(|(rule, step)| (rule.clone(), (*step).to_owned())).collect();
+    if !steps.is_empty() {
+        let command = Command::Degraded { key_hash: caller.key_hash.to_string(), steps };
+        let (sender, tenant) = (world.clone(), caller.tenant.clone());
+        world.later(async move { tell(&sender, &tenant, command).await });
+    }
+}
+
+/// Tells the counters, when they can be asked again, that a request passed without them.
+pub fn opened<W: World + Clone + 'static>(world: &W, caller: &Caller) {
+    let steps = vec![("ledger".to_owned(), "open".to_owned())];
+    let command = Command::Degraded { key_hash: caller.key_hash.to_string(), steps };
+    let (sender, tenant) = (world.clone(), caller.tenant.clone());
+    world.later(async move { tell(&sender, &tenant, command).await });
+}
+
+/// Says it until it is heard, for a while.
+async fn tell<W: World>(world: &W, tenant: &TenantId, command: Command) {
+    for pause in PAUSES {
+        if super::identify::ask(world, tenant, command.clone()).await.is_ok() {
+            return;
+        }
+        world.sleep(pause).await;
+    }
+    world.log(r#"{"level":"error","event":"not_told","message":"the tenant's object did not take a fact beside its reports"}"#);
 }
 
 fn report(permit: Permit, attempts: Vec<Attempt>) -> Report {

@@ -5,7 +5,7 @@
 
 use crate::ids::TenantId;
 use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 const BASE62: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Characters of the secret part.
@@ -80,6 +80,16 @@ pub fn hash(pepper: &str, key: &str) -> String {
     };
     mac.update(key.as_bytes());
     hex(&mac.finalize().into_bytes())
+}
+
+/// SHA-256 of several fields, in hex. Each is preceded by its length, so that no two lists run together.
+pub fn digest(fields: &[&[u8]]) -> String {
+    let mut hash = <Sha256 as Digest>::new();
+    for field in fields {
+        hash.update(u64::try_from(field.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hash.update(field);
+    }
+    hex(&hash.finalize())
 }
 
 /// Whether two secrets are equal. Compares hashes of both, every byte, so that the time taken tells

@@ -102,7 +102,12 @@ pub struct Kept {
 impl Kept {
     /// Whether this may be given to `tenant` at `now`.
     pub fn serves(&self, tenant: &TenantId, now: Timestamp, bytes: usize) -> bool {
-        self.tenant == *tenant && now < self.expires_at && self.bytes == bytes
+        now < self.expires_at && self.is_of(tenant, bytes)
+    }
+
+    /// Whether this is a whole answer of `tenant`, however old.
+    pub fn is_of(&self, tenant: &TenantId, bytes: usize) -> bool {
+        self.tenant == *tenant && self.bytes == bytes
     }
 }
 

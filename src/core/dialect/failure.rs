@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn each_client_is_told_in_its_own_shape() {
-        let failure = Failure::RateLimited { limit: "rpm".into(), window_s: 60, retry_after: 1_500 };
+        let failure = Failure::RateLimited { limit: "rpm".into(), window_s: 60, retry_after: 1_500, never: false };
         assert_eq!(
             written(Dialect::Anthropic, &failure),
             r#"{"type":"error","error":{"type":"rate_limit_error","message":"The limit `rpm` (60 s window) is used up. Try again in 1500 ms.","code":"rate_limit_exceeded","limit":"rpm","window":"60s"},"request_id":"01J"}"#
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(written(Dialect::OpenAiResponses, &failure), failure.openai_body());
         for (failure, kind) in [
             (Failure::InvalidApiKey, "authentication_error"),
-            (Failure::MaxCostExceeded { cap_usd: "1".into(), needed_usd: "2".into() }, "billing_error"),
+            (Failure::MaxCostExceeded { cap: "a cap", cap_usd: "1".into(), needed_usd: "2".into() }, "billing_error"),
             (Failure::ModelNotFound { model: "m".into(), why: "w".into() }, "not_found_error"),
             (Failure::TooLarge { cap: 5 }, "request_too_large"),
             (Failure::UnsupportedEncoding, "invalid_request_error"),

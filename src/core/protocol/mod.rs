@@ -75,6 +75,13 @@ pub enum Command {
         /// The answer.
         answer: StoredAnswer,
     },
+    /// A request passed by other means than it asked for: for the counters.
+    Degraded {
+        /// HMAC of its key.
+        key_hash: String,
+        /// Rule and step, in order.
+        steps: Vec<(String, String)>,
+    },
     /// Limits and budgets as they are now.
     Live {
         /// Only what concerns the key with this hash; everything if absent.

@@ -53,6 +53,8 @@ pub const MAX_GRANT: u64 = 256;
 pub const RETENTION: Millis = 35 * 24 * 3_600_000;
 /// Most gateway keys of one tenant: they are all in memory.
 pub const MAX_KEYS: usize = 10_000;
+/// Most steps of one request that are counted.
+const MAX_STEPS: usize = 16;
 /// Most distinct minute counters between two snapshots; the rest is counted under the model `other`.
 pub const MAX_TALLY: usize = 5_000;
 
@@ -245,6 +247,13 @@ impl Tenant {
             }
             Command::Complete { permit, answer } => Answer::Reply(self.complete(permit, answer, &mut writes)),
             Command::RevokeKey { id } => Answer::Reply(self.revoke_key(now, &id, &mut writes)),
+            Command::Degraded { key_hash, steps } => {
+                let key = self.keys.get(&key_hash).map(|k| k.view.id.clone()).unwrap_or_default();
+                for (rule, step) in steps.iter().take(MAX_STEPS) {
+                    self.ledger.violation(now, &key, &format!("{rule} {step}"), false);
+                }
+                Answer::Reply(Reply::Done)
+            }
             Command::Live { key_hash } => Answer::Reply(self.live(now, key_hash.as_deref())),
             Command::Usage { from, to } => {
                 if self.config.is_some() {

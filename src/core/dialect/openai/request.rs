@@ -38,6 +38,8 @@ pub struct ChatRequest {
     pub remote_images: u64,
     /// Where the model's value stands in the body.
     model_at: (usize, usize),
+    /// Where the bounds of the output stand, if they do.
+    max_output_at: Vec<(usize, usize)>,
     /// Where `stream_options` stands, if it does.
     stream_options_at: Option<(usize, usize)>,
     /// After the opening brace.
@@ -49,6 +51,9 @@ pub struct ChatRequest {
 pub struct Edit<'a> {
     /// The model as the provider names it.
     pub model: &'a str,
+    /// Most output tokens of each choice, where policy lowers what the caller asked for, and the field that
+    /// says so where the caller set none.
+    pub max_output: Option<(&'static str, u64)>,
 }
 
 /// Top-level fields in order, values unparsed.
@@ -191,6 +196,10 @@ impl ChatRequest {
         let choices = fields.whole_number("n", 1, 128)?.unwrap_or(1);
         let old = fields.whole_number("max_tokens", 1, 10_000_000)?;
         let new = fields.whole_number("max_completion_tokens", 1, 10_000_000)?;
+        let mut max_output_at = Vec::new();
+        for name in ["max_tokens", "max_completion_tokens"] {
+            max_output_at.extend(fields.only(name)?.and_then(|raw| span(text, raw.get())));
+        }
         let stream_options_at = fields.only("stream_options")?.and_then(|raw| span(text, raw.get()));
         let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
         Ok(ChatRequest {
@@ -203,12 +212,14 @@ impl ChatRequest {
             bytes: text.trim().len(),
             remote_images: u64::try_from(text.matches("\"image_url\"").count().div_ceil(2)).unwrap_or(0),
             model_at,
+            max_output_at,
             stream_options_at,
             after_brace,
         })
     }
 
-    /// The body for a provider: the model renamed, usage asked for in streams, all else untouched.
+    /// The body for a provider: the model renamed, usage asked for in streams, the output bound lowered where
+    /// policy says so, all else untouched.
     pub fn edit(&self, body: &[u8], edit: &Edit<'_>) -> Vec<u8> {
         let model = serde_json::Value::from(edit.model).to_string();
         let mut changes: Vec<((usize, usize), String)> = vec![(self.model_at, model)];
@@ -217,6 +228,12 @@ impl ChatRequest {
                 None => changes.push(((self.after_brace, self.after_brace), "\"stream_options\":{\"include_usage\":true},".into())),
                 Some(at) => changes.push((at, with_usage(body.get(at.0..at.1).unwrap_or_default()))),
             }
+        }
+        if let Some((field, tokens)) = edit.max_output {
+            if self.max_output_at.is_empty() {
+                changes.push(((self.after_brace, self.after_brace), format!("\"{field}\":{tokens},")));
+            }
+            changes.extend(self.max_output_at.iter().map(|at| (*at, tokens.to_string())));
         }
         changes.sort_by_key(|(at, _)| *at);
         let mut out = Vec::with_capacity(body.len().saturating_add(64));
@@ -255,7 +272,7 @@ mod tests {
 
     fn edited(body: &str) -> String {
         let request = ChatRequest::read(body.as_bytes()).unwrap();
-        String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real" })).unwrap()
+        String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real", max_output: None })).unwrap()
     }
 
     #[test]
@@ -278,6 +295,20 @@ mod tests {
         );
         let asked = r#"{"model":"real","stream_options":{ "include_usage" :true},"messages":[{}],"stream":true}"#;
         assert_eq!(edited(asked), asked);
+    }
+
+    #[test]
+    fn a_lowered_bound_stands_wherever_the_caller_set_one() {
+        let lowered = |body: &str| {
+            let request = ChatRequest::read(body.as_bytes()).unwrap();
+            let edit = Edit { model: "a", max_output: Some(("max_tokens", 7)) };
+            String::from_utf8(request.edit(body.as_bytes(), &edit)).unwrap()
+        };
+        assert_eq!(lowered(r#"{"model":"a","messages":[{}]}"#), r#"{"max_tokens":7,"model":"a","messages":[{}]}"#);
+        assert_eq!(
+            lowered(r#"{"max_completion_tokens":900,"model":"a","messages":[{}],"max_tokens": null }"#),
+            r#"{"max_completion_tokens":7,"model":"a","messages":[{}],"max_tokens": 7 }"#
+        );
     }
 
     #[test]

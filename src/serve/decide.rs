@@ -1,0 +1,117 @@
+//! Between reading and admission: what this configuration makes of the request.
+
+use super::facts::Facts;
+use super::identify::Caller;
+use super::look_up::{Found, Slot, look_up, slot};
+use super::read::Call;
+use crate::isolate::{Isolate, KnownConfig};
+use crate::ports::World;
+use tollgate_core::cache::Mode;
+use tollgate_core::failure::Failure;
+use tollgate_core::plan::Plan;
+use tollgate_core::protocol::TokenBound;
+use tollgate_core::units::NanoUsd;
+
+/// Tokens assumed for an image that the provider fetches itself. The dearest known images of this kind
+/// cost just under 50,000.
+const REMOTE_IMAGE: u64 = 50_000;
+
+/// What is asked for: what the caller wants, or less of it.
+#[derive(Clone, Debug)]
+pub struct Bid {
+    /// The model.
+    pub model: String,
+    /// Most output tokens of all choices together.
+    pub max_output: Option<u64>,
+    /// Whether policy lowered `max_output`.
+    pub clamped: bool,
+}
+
+impl Bid {
+    /// What the caller wants.
+    pub fn new(call: &Call) -> Bid {
+        Bid { model: call.request.model.clone(), max_output: call.request.max_output, clamped: false }
+    }
+
+    /// Lowers the output until the request costs at most `cost`. Whether that is possible.
+    pub fn clamp<A>(&mut self, call: &Call, decided: &Decided<A>, cost: NanoUsd) -> bool {
+        let choices = call.request.choices.max(1);
+        let most = decided.tokens.output.checked_div(choices).unwrap_or(0);
+        // The cost grows with the output: the largest that fits, by bisection.
+        let fits = |each: u64| decided.plan.worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices).0 <= cost;
+        let (mut low, mut high) = (0_u64, most);
+        while low < high {
+            let middle = low.midpoint(high).saturating_add(1).min(high);
+            if fits(middle) {
+                low = middle;
+            } else {
+                high = middle.saturating_sub(1);
+            }
+        }
+        if low == 0 {
+            return false;
+        }
+        self.max_output = Some(low.saturating_mul(choices));
+        self.clamped = true;
+        true
+    }
+}
+
+/// What a bid comes to.
+pub struct Decided<A> {
+    /// Where it would go.
+    pub plan: Plan,
+    /// Where its answer is, or will be, stored.
+    pub slot: Option<Slot>,
+    /// A stored answer.
+    pub found: Option<Found<A>>,
+    /// The most that it can cost.
+    pub worst_case: NanoUsd,
+    /// The input's part of it.
+    pub input_cost: NanoUsd,
+    /// The most tokens.
+    pub tokens: TokenBound,
+}
+
+/// Decides.
+///
+/// # Errors
+/// The model is unknown or has no price, nothing is stored where only that would do, or the caller's own
+/// cap is too low.
+pub async fn decide<W: World>(
+    world: &W,
+    isolate: &Isolate,
+    caller: &Caller,
+    call: &Call,
+    bid: &Bid,
+    known: &KnownConfig,
+    facts: &mut Facts,
+) -> Result<Decided<W::Answer>, Failure> {
+    let plan = isolate.plan(known, &bid.model)?;
+    facts.route = Some(plan.reason.clone());
+    let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
+    let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));
+    let (worst_case, input_cost) = plan.worst_case(input, bid.max_output, call.request.choices);
+    let tokens = TokenBound { input, output: plan.most_output(bid.max_output, call.request.choices) };
+    let slot = slot(&caller.tenant, &known.config, &plan, call);
+    let mut found = None;
+    if let Some(slot) = slot.as_ref().filter(|_| call.cache.reads()) {
+        let since = world.now();
+        found = look_up(world, &caller.tenant, slot, Some(since)).await;
+        facts.clock.stage("cache", since, world.now());
+    }
+    facts.cache = match (&slot, &found, call.cache) {
+        (None, ..) => "bypass",
+        (Some(_), Some(_), _) => "hit",
+        (Some(_), None, Mode::Refresh) => "refresh",
+        (Some(_), None, _) => "miss",
+    };
+    if call.cache == Mode::Only && found.is_none() {
+        return Err(Failure::NotCached);
+    }
+    if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && worst_case > *cap) {
+        let needed_usd = worst_case.to_string();
+        return Err(Failure::MaxCostExceeded { cap: "its own cap (x-tollgate-max-cost-usd)", cap_usd: cap.to_string(), needed_usd });
+    }
+    Ok(Decided { plan, slot, found, worst_case, input_cost, tokens })
+}
