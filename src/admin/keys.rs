@@ -1,45 +1,74 @@
 //! Gateway keys. A key is shown once, when it is made.
 
-use super::{Answer, body, no_tenant};
+use super::{Answer, body, no_tenant, wrong};
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
 use crate::serve::identify::ask;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use tollgate_core::auth;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::{TenantId, ulid};
-use tollgate_core::protocol::{Command, KeyView, NewKey, Reply};
+use tollgate_core::protocol::{Command, KeyChange, KeyView, NewKey, Reply};
 use tollgate_core::units::Timestamp;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct PostKey {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    models: Vec<String>,
-    #[serde(default)]
-    expires_at: Option<String>,
+/// Most fields of a key's metadata: as many as a request may have.
+const MAX_METADATA: usize = 8;
+/// Longest name of a metadata field in bytes, as of a rule's scope.
+const MAX_NAME: usize = 64;
+/// Longest value in bytes. Longer ones would share an account with all that begin alike.
+const MAX_VALUE: usize = 256;
+
+/// The fields of a key that an operator may set. What is absent is not given; null only means something
+/// to `expires_at`.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Fields {
+    #[serde(deserialize_with = "given")]
+    name: Option<String>,
+    #[serde(deserialize_with = "given")]
+    models: Option<Vec<String>>,
+    #[serde(deserialize_with = "given")]
+    expires_at: Option<Option<String>>,
+    #[serde(deserialize_with = "given")]
+    critical: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    metadata: Option<BTreeMap<String, String>>,
+}
+
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl Fields {
+    /// Checks what the types cannot. Returns the time in `expires_at`, where one is given.
+    fn check(&self, now: Timestamp) -> Result<Option<Timestamp>, Failure> {
+        if self.name.as_ref().is_some_and(|name| name.len() > 128 || name.contains(char::is_control)) {
+            return Err(wrong("name", "has at most 128 characters"));
+        }
+        if self.models.as_ref().is_some_and(|models| models.len() > 100 || models.iter().any(|m| m.is_empty() || m.len() > 256)) {
+            return Err(wrong("models", "has at most 100 names of 1 to 256 characters"));
+        }
+        let metadata = self.metadata.iter().flatten();
+        let bad = |(name, value): (&String, &String)| {
+            let fits = |text: &str, most: usize| (1..=most).contains(&text.len()) && !text.contains(char::is_control);
+            !fits(name, MAX_NAME) || !fits(value, MAX_VALUE)
+        };
+        if self.metadata.as_ref().is_some_and(|all| all.len() > MAX_METADATA) || metadata.into_iter().any(bad) {
+            let why = format!("has at most {MAX_METADATA} names of 1 to {MAX_NAME} characters, with values of 1 to {MAX_VALUE}");
+            return Err(wrong("metadata", why));
+        }
+        let Some(Some(text)) = &self.expires_at else { return Ok(None) };
+        let at = Timestamp::from_rfc3339(text).ok_or_else(|| wrong("expires_at", "is a time such as 2026-01-31T12:00:00Z"))?;
+        if at <= now { Err(wrong("expires_at", "lies in the past")) } else { Ok(Some(at)) }
+    }
 }
 
 pub(super) async fn create<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId) -> Answer<W> {
-    let post: PostKey = body(world, head).await?;
-    let wrong = |param: &str, why: &str| Failure::InvalidRequest { param: param.to_owned(), why: why.to_owned() };
-    if post.name.len() > 128 || post.name.contains(char::is_control) {
-        return Err(wrong("name", "has at most 128 characters"));
-    }
-    if post.models.len() > 100 || post.models.iter().any(|m| m.is_empty() || m.len() > 256) {
-        return Err(wrong("models", "has at most 100 names of 1 to 256 characters"));
-    }
-    let expires_at = match &post.expires_at {
-        None => None,
-        Some(text) => Some(Timestamp::from_rfc3339(text).ok_or_else(|| wrong("expires_at", "is a time such as 2026-01-31T12:00:00Z"))?),
-    };
-    if expires_at.is_some_and(|at| at <= world.now()) {
-        return Err(wrong("expires_at", "lies in the past"));
-    }
+    let post: Fields = body(world, head).await?;
+    let expires_at = post.check(world.now())?;
     let key = auth::mint(tenant, world.random());
     let hash = isolate.hash(&key).ok_or_else(|| Failure::NotConfigured {
         why: "The secret TOLLGATE_KEY_PEPPER is not set, so no key can be stored. Set it first.".to_owned(),
@@ -49,12 +78,13 @@ pub(super) async fn create<W: World>(world: &W, isolate: &Isolate, head: &Head, 
     let new = NewKey {
         id: format!("key_{}", ulid(world.now(), random)),
         hash: hash.to_string(),
-        name: post.name,
+        name: post.name.unwrap_or_default(),
         prefix: key.chars().take(shown).collect(),
         last4: key.chars().skip(key.len().saturating_sub(4)).collect(),
-        models: post.models,
+        models: post.models.unwrap_or_default(),
         expires_at,
-        ..NewKey::default()
+        critical: post.critical.unwrap_or(false),
+        metadata: post.metadata.unwrap_or_default(),
     };
     match ask(world, tenant, Command::CreateKey(new)).await? {
         Reply::Key(view) => {
@@ -81,6 +111,27 @@ pub(super) async fn get<W: World>(world: &W, tenant: &TenantId, id: &str) -> Ans
     Ok(Response::json(200, json_view(key).to_string()))
 }
 
+/// Changes what is given. The key itself stays.
+pub(super) async fn change<W: World>(world: &W, head: &Head, tenant: &TenantId, id: &str) -> Answer<W> {
+    let patch: Fields = body(world, head).await?;
+    let change = KeyChange {
+        id: id.to_owned(),
+        expires_at: patch.check(world.now())?,
+        never_expires: patch.expires_at == Some(None),
+        name: patch.name,
+        models: patch.models,
+        critical: patch.critical,
+        metadata: patch.metadata,
+    };
+    match ask(world, tenant, Command::UpdateKey(change)).await? {
+        Reply::Key(view) if view.revoked_at.is_some() => {
+            Err(Failure::Conflict { why: format!("The key `{}` is revoked, and cannot be changed any more. Make a new one.", view.id) })
+        }
+        Reply::Key(view) => Ok(Response::json(200, json_view(&view).to_string())),
+        _ => Err(no_key(id)),
+    }
+}
+
 pub(super) async fn revoke<W: World>(world: &W, tenant: &TenantId, id: &str) -> Answer<W> {
     match ask(world, tenant, Command::RevokeKey { id: id.to_owned() }).await? {
         Reply::Key(view) => Ok(Response::json(200, json_view(&view).to_string())),
@@ -103,5 +154,6 @@ fn json_view(k: &KeyView) -> Value {
     json!({
         "object": "key", "id": k.id, "name": k.name, "prefix": k.prefix, "last4": k.last4, "models": k.models,
         "created_at": k.created_at.rfc3339(), "expires_at": k.expires_at.map(Timestamp::rfc3339), "revoked_at": k.revoked_at.map(Timestamp::rfc3339),
+        "critical": k.critical, "metadata": k.metadata,
     })
 }

@@ -1,7 +1,9 @@
 //! The control plane: `/admin/v1/…`, JSON, for operators. Closed unless an operator token is configured.
 
+mod counters;
 mod fleet;
 mod keys;
+mod live;
 mod tenants;
 
 pub use fleet::run_cron;
@@ -41,16 +43,18 @@ pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answ
         (["tenants", id, "config"], "GET") => tenants::config(world, &tenant(id)?).await,
         (["tenants", id, "config"], "PUT") => tenants::put_config(world, isolate, head, &tenant(id)?).await,
         (["tenants", _, "config"], _) => not_allowed("GET, PUT"),
-        (["tenants", id, "limits"], "GET") => tenants::limits(world, &tenant(id)?).await,
-        (["tenants", id, "budgets"], "GET") => tenants::budgets(world, &tenant(id)?).await,
-        (["tenants", id, "usage"], "GET") => tenants::usage(world, head, &tenant(id)?).await,
-        (["tenants", _, "limits" | "budgets" | "usage"], _) => not_allowed("GET"),
+        (["tenants", id, "limits"], "GET") => live::limits(world, &tenant(id)?).await,
+        (["tenants", id, "budgets"], "GET") => live::budgets(world, &tenant(id)?).await,
+        (["tenants", id, "usage"], "GET") => counters::usage(world, head, &tenant(id)?).await,
+        (["tenants", id, "violations"], "GET") => counters::violations(world, head, &tenant(id)?).await,
+        (["tenants", _, "limits" | "budgets" | "usage" | "violations"], _) => not_allowed("GET"),
         (["tenants", id, "keys"], "GET") => keys::list(world, &tenant(id)?).await,
         (["tenants", id, "keys"], "POST") => keys::create(world, isolate, head, &tenant(id)?).await,
         (["tenants", _, "keys"], _) => not_allowed("GET, POST"),
         (["tenants", id, "keys", key], "GET") => keys::get(world, &tenant(id)?, key).await,
+        (["tenants", id, "keys", key], "PATCH") => keys::change(world, head, &tenant(id)?, key).await,
         (["tenants", id, "keys", key], "DELETE") => keys::revoke(world, &tenant(id)?, key).await,
-        (["tenants", _, "keys", _], _) => not_allowed("GET, DELETE"),
+        (["tenants", _, "keys", _], _) => not_allowed("GET, PATCH, DELETE"),
         (["fleet"], "GET") => fleet::get(world, head).await,
         (["fleet"], _) => not_allowed("GET"),
         _ => Err(Failure::NotFound { what: "such path".to_owned() }),
@@ -64,10 +68,8 @@ fn authorise(isolate: &Isolate, head: &Head) -> Result<(), Failure> {
 }
 
 fn tenant(id: &str) -> Result<TenantId, Failure> {
-    TenantId::parse(id).ok_or_else(|| Failure::InvalidRequest {
-        param: "tenant".to_owned(),
-        why: "a tenant id has 1 to 32 lower-case letters, digits and `-`, and neither begins nor ends with `-`".to_owned(),
-    })
+    let form = "a tenant id has 1 to 32 lower-case letters, digits and `-`, and neither begins nor ends with `-`";
+    TenantId::parse(id).ok_or_else(|| wrong("tenant", form))
 }
 
 fn no_tenant(tenant: &TenantId) -> Failure {
@@ -79,16 +81,26 @@ async fn body<W: World, T: DeserializeOwned>(world: &W, head: &Head) -> Result<T
     object(&json_body(world, head, MAX_BODY).await?)
 }
 
-/// Reads a JSON object into a type.
+/// Reads a JSON object into a type. The error names the field as far as it is known.
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    let shape = |why| Failure::InvalidRequest { param: String::new(), why };
-    match serde_json::from_slice(bytes) {
-        // Serde would take a list for the fields in order.
-        Ok(_) if bytes.trim_ascii_start().first() != Some(&b'{') => Err(shape("It must be a JSON object.".to_owned())),
-        Ok(value) => Ok(value),
-        Err(e) if e.is_data() => Err(shape(e.to_string())),
-        Err(e) => Err(Failure::InvalidJson { why: e.to_string() }),
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let not_json = |e: serde_json::Error| Failure::InvalidJson { why: e.to_string() };
+    // Serde would take a list for the fields in order.
+    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
+    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
+        Err(e) if !e.inner().is_data() => Err(not_json(e.into_inner())),
+        _ if !is_object => Err(wrong("", "It must be a JSON object.")),
+        Ok(value) => reader.end().map(|()| value).map_err(not_json),
+        Err(e) => {
+            let path = e.path().to_string();
+            Err(wrong(if path == "." { "" } else { &path }, e.inner().to_string()))
+        }
     }
+}
+
+/// A field that is wrong. `why` goes on after the field's name; where no field is to blame, it is a sentence.
+fn wrong(param: &str, why: impl Into<String>) -> Failure {
+    Failure::InvalidRequest { param: param.to_owned(), why: why.into() }
 }
 
 /// Asks the directory.

@@ -148,17 +148,19 @@ describe("a configuration", () => {
     const rule = (more) => ({ limits: [{ id: "a", requests: 1, window_s: 1, ...more }] });
     const purse = (limit_usd, period) => ({ budgets: [{ id: "a", limit_usd, period }] });
     const shapes = [
-      [{ limit: [] }, /limit/], [{ limits: {} }, /sequence/], [rule({ id: undefined }), /id/], [rule({ requests: -1 }), /-1/],
-      [rule({ scope: "world" }), /world/], [purse(5, "day"), /decimal/], [purse("-5", "day"), /decimal/],
-      [purse("5", "fortnight"), /fortnight/], [{ cache: { enabled: "yes" } }, /boolean/], [[], /./], [5, /./],
+      [{ limit: [] }, "limit", /unknown field/], [{ limits: {} }, "limits", /sequence/], [rule({ id: undefined }), "limits[0]", /`id`/],
+      [rule({ requests: -1 }), "limits[0].requests", /-1/], [rule({ scope: "world" }), "limits[0].scope", /world/],
+      [purse(5, "day"), "budgets[0].limit_usd", /decimal/], [purse("-5", "day"), "budgets[0].limit_usd", /decimal/],
+      [purse("5", "fortnight"), "budgets[0].period", /fortnight/], [{ cache: { enabled: "yes" } }, "cache.enabled", /boolean/],
+      [[], null, /object/], [5, null, /object/],
     ];
-    for (const [config, words] of shapes) {
+    for (const [config, param, words] of shapes) {
       for (const [route, body] of [["", { config }], ["/config", config]]) {
-        const error = refused(await site.admin("PUT", `/tenants/wrong${route}`, body), FAILURES.field(null));
+        const error = refused(await site.admin("PUT", `/tenants/wrong${route}`, body), FAILURES.field(param));
         assert.match(error.message, words);
       }
     }
-    refused(await site.admin("PUT", "/tenants/wrong", { confg: {} }), FAILURES.field(null));
+    refused(await site.admin("PUT", "/tenants/wrong", { confg: {} }), FAILURES.field("confg"));
     refused(await site.admin("PUT", "/tenants/wrong", "{"), FAILURES.json);
     refused(await site.admin("PUT", "/tenants/wrong", {}, { "content-type": "text/plain" }), FAILURES.mediaType);
     refused(await site.admin("PUT", "/tenants/wrong", {}, { "content-encoding": "gzip" }), FAILURES.encoding);
@@ -227,7 +229,9 @@ describe("a key", () => {
     })) {
       for (const value of values) refused(await post({ [param]: value }), FAILURES.field(param));
     }
-    for (const body of [{ name: 5 }, { models: "fast" }, { nam: "x" }, []]) refused(await post(body), FAILURES.field(null));
+    for (const [param, body] of [["name", { name: 5 }], ["models", { models: "fast" }], ["nam", { nam: "x" }], [null, []]]) {
+      refused(await post(body), FAILURES.field(param));
+    }
     assert.deepEqual((await site.manage("GET", "/tenants/wrong/keys")).data, []);
   });
 

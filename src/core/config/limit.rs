@@ -72,7 +72,7 @@ impl Limit {
 
 /// An amount as it is written: a count, or a decimal string in USD.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a whole number, or money as a decimal string in USD such as \"12.50\"")]
 enum Written {
     Count(u64),
     Usd(String),

@@ -47,7 +47,7 @@ pub struct Config {
 
 /// What a model's name stands for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected {\"target\": \"provider/model\"} or {\"targets\": [\"provider/model\", …]}")]
 pub enum Alias {
     /// One target.
     One(OneTarget),

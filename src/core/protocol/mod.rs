@@ -551,6 +551,9 @@ mod tests {
         // What version 1 knew of a denial is still read.
         let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
         assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
+        let live: Reply = serde_json::from_str(r#"{"t":"live","key":null,"limits":[],"budgets":[],"permits":1}"#).unwrap();
+        assert_eq!(live, Reply::Live(Live { permits: 1, ..Live::default() }));
+        stays::<Reply>(r#"{"t":"live","key":null,"models":[],"limits":[],"budgets":[],"permits":1,"orphans":0,"version":3}"#);
         stays::<Reply>(r#"{"t":"replay","stored":{"status":200,"headers":[],"body":"{}"}}"#);
         stays::<Reply>(
             r#"{"t":"violations","rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}"#,

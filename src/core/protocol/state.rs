@@ -119,6 +119,10 @@ pub struct Live {
     /// Permits of an earlier life that are neither settled nor expired.
     #[serde(default)]
     pub orphans: u64,
+    /// The configuration version that all of this was read under; 0 where the object is older than this
+    /// field.
+    #[serde(default)]
+    pub version: u64,
 }
 
 /// A key as operators see it: never the key itself.

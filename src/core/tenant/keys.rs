@@ -74,11 +74,15 @@ impl Tenant {
         Reply::Keys { keys }
     }
 
-    /// Changes what is given, at once. A revoked key stays revoked.
+    /// Changes what is given, at once. A revoked key is not changed any more: the reply shows that it is
+    /// revoked.
     pub(super) fn update_key(&mut self, change: KeyChange, writes: &mut Vec<Write>) -> Reply {
         let Some(key) = self.keys.values_mut().find(|k| k.view.id == change.id) else {
             return Reply::NotFound;
         };
+        if key.view.revoked_at.is_some() {
+            return Reply::Key(key.view.clone());
+        }
         let view = &mut key.view;
         let before = view.clone();
         view.name = change.name.unwrap_or_else(|| before.name.clone());

@@ -77,7 +77,7 @@ impl Tenant {
                 None => return Reply::Denied { why: Denial::Key, limit: None },
             },
         };
-        let mut live = Live { key: key.clone(), models, ..Live::default() };
+        let mut live = Live { key: key.clone(), models, version: stored.version, ..Live::default() };
         for limit in &config.limits {
             let of = AccountKey { by_provider: limit.scope == Scope::Provider, ..AccountKey::timeless(&limit.id, "", limit.measure) };
             for subject in self.subjects(now, key.as_deref(), &limit.scope, &limit.only, &of) {

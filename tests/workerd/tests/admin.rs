@@ -72,8 +72,8 @@ async fn a_configuration_that_is_wrong_changes_nothing() {
     let wrong = [
         (json!({ "limits": [{ "id": "a", "requests": 0, "window_s": 60 }] }), json!("limits[0].requests")),
         (json!({ "models": { "a/b": { "target": "simulated/x" } } }), json!("models.a/b")),
-        (json!({ "limit": [] }), Value::Null),
-        (json!({ "budgets": [{ "id": "a", "limit_usd": 5, "period": "day" }] }), Value::Null),
+        (json!({ "limit": [] }), json!("limit")),
+        (json!({ "budgets": [{ "id": "a", "limit_usd": 5, "period": "day" }] }), json!("budgets[0].limit_usd")),
     ];
     for (config, param) in wrong {
         for (path, body) in [("", json!({ "config": config })), ("/config", config.clone())] {

@@ -60,12 +60,16 @@ fn a_changed_key_is_seen_at_once_and_what_is_absent_stays() {
     assert_eq!(desk.denied("a", 1), Denial::Key);
     assert_eq!(change(&mut desk, KeyChange { never_expires: true, ..KeyChange::default() }).expires_at, None);
     desk.permit(1);
-    // Nothing changes: nothing is written. A revoked key stays revoked.
+    // Nothing changes: nothing is written.
     let written = desk.writes.len();
     change(&mut desk, KeyChange::default());
     assert_eq!(desk.writes.len(), written);
+    // A revoked key stays as it was, and revoked.
     desk.ask(Command::RevokeKey { id: "a".to_owned() });
-    assert!(change(&mut desk, KeyChange { never_expires: true, ..KeyChange::default() }).revoked_at.is_some());
+    let written = desk.writes.len();
+    let view = change(&mut desk, KeyChange { name: Some("newer".to_owned()), critical: Some(false), ..KeyChange::default() });
+    assert_eq!((view.name.as_str(), view.critical, desk.writes.len()), ("new", true, written));
+    assert!(view.revoked_at.is_some());
     assert_eq!(desk.denied("a", 1), Denial::Key);
     assert_eq!(desk.ask(Command::UpdateKey(KeyChange { id: "z".to_owned(), ..KeyChange::default() })), Reply::NotFound);
 }
