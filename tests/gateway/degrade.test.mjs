@@ -54,7 +54,7 @@ test("who waits is let in when the window has moved on, and no sooner", async ()
 });
 
 test("who has waited long enough is refused", async () => {
-  const limits = [{ id: "rph", requests: 1, ...HOUR, when_exceeded: [{ wait_ms: 300 }, "reject", "cache"] }];
+  const limits = [{ id: "rph", requests: 1, ...HOUR, when_exceeded: [{ wait_ms: 300 }, "reject"] }];
   const tenant = await site.tenant("waited", { limits });
   await tenant.chat(ask("sim-waited-l0"));
   const began = Date.now();

@@ -11,7 +11,6 @@ import { chance, seedOfRun } from "./chance.mjs";
 import { tenantsOnDisk } from "./rows.mjs";
 import { ask, openSite } from "./site.mjs";
 
-/** Of 64 slots of a window of 8 s, each is a whole number of milliseconds; of one of 2 s it is not. */
 const RULES = [
   { name: "short", limit: 20, windowS: 2, windows: 6 },
   { name: "even", limit: 60, windowS: 8, windows: 3 },
@@ -20,10 +19,10 @@ const RULES = [
 const [CLIENTS, BETWEEN_MS] = [3, 8];
 /** The part of the limit that must be used under steady overload. */
 const USED = 0.98;
-/** The ledger counts a window of W in slots of ceil(W / 64) ms, and waits for 65 of them. */
-const slotsPart = (windowMs) => windowMs / (65 * Math.ceil(windowMs / 64));
+/** The ledger counts a window of W in slots of ceil(W / 100) ms, and waits for 101 of them. */
+const slotsPart = (windowMs) => windowMs / (101 * Math.ceil(windowMs / 100));
 /** What a busy machine may lose of that. */
-const SLACK = 0.015;
+const SLACK = 0.01;
 
 const seed = seedOfRun();
 let site;

@@ -17,7 +17,7 @@ pub enum Mutant {
     AgesAreForgotten,
     /// A load does not find the claims.
     ClaimsAreForgotten,
-    /// The window covers 64 slots instead of 65: the object is told 64 s where 65 s are meant.
+    /// The window covers 100 slots instead of 101: the object is told 100 s where 101 s are meant.
     WindowIsASlotShort,
     /// A report that comes twice is taken for the report of another permit.
     DuplicatesAreNew,

@@ -67,7 +67,7 @@ impl Profile {
                 only: Vec::new(),
                 measure: Measure::Requests,
                 amount: Amount::new(chance.pick(&[1, 3, 10, 30, 100, 100])),
-                window_s: chance.pick(&[1, 2, 10, 65, 65, 600]),
+                window_s: chance.pick(&[1, 2, 10, 101, 101, 600]),
                 algorithm: Algorithm::SlidingWindow,
                 burst: None,
                 mode: Mode::Enforce,

@@ -219,7 +219,7 @@ impl World {
     pub fn told(&self, config: &Config) -> Config {
         let mut told = config.clone();
         if self.mutant == Some(Mutant::WindowIsASlotShort) {
-            told.limits.iter_mut().filter(|l| l.window_s == 65).for_each(|l| l.window_s = 64);
+            told.limits.iter_mut().filter(|l| l.window_s == 101).for_each(|l| l.window_s = 100);
         }
         told
     }

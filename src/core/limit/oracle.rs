@@ -86,8 +86,8 @@ proptest! {
         drive(Shape::Window(length), cap, &requests, |now, age, admitted| {
             let counts = age.used(Timestamp(now)).get();
             let known: i64 = admitted.iter().filter(|a| a.at > now - length).map(Admitted::known).sum();
-            // 65 slots reach back this far.
-            let reach = 65 * ((length + 63) / 64);
+            // 101 slots reach back this far.
+            let reach = 101 * ((length + 99) / 100);
             let further: i64 = admitted.iter().filter(|a| a.at > now - reach).map(Admitted::known).sum();
             // Never less than what is there, and nothing that is long gone.
             if counts < known || counts > further {

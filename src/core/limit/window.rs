@@ -1,8 +1,8 @@
 //! A sliding window whose bound holds for *every* window of its length.
 //!
-//! The window of length W is cut into 64 slots of `ceil(W / 64)`. Any interval of length W touches at
-//! most 65 consecutive slots, so keeping the sum over the newest 65 slots at or below L keeps every
-//! interval at or below L. The price is conservatism: under steady overload 64/65 (98.4 %) of the
+//! The window of length W is cut into 100 slots of `ceil(W / 100)`. Any interval of length W touches at
+//! most 101 consecutive slots, so keeping the sum over the newest 101 slots at or below L keeps every
+//! interval at or below L. The price is conservatism: under steady overload 100/101 (99.0 %) of the
 //! limit is used.
 //!
 //! This is the sub-window counter of the literature (a circular array of buckets), taken one slot
@@ -12,9 +12,9 @@ use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Slots whose sum is kept at or below the limit: 64 that make up the window, and the one that is
+/// Slots whose sum is kept at or below the limit: 100 that make up the window, and the one that is
 /// being filled.
-pub const SLOTS: usize = 65;
+pub const SLOTS: usize = 101;
 
 /// What was admitted lately, by slot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +165,7 @@ impl Window {
 }
 
 fn slot_width(length: Millis) -> Millis {
-    length.max(1).saturating_add(63).checked_div(64).unwrap_or(1)
+    length.max(1).saturating_add(99).checked_div(100).unwrap_or(1)
 }
 
 fn last_index(len: usize) -> i64 {

@@ -107,10 +107,10 @@ impl Amounts {
         }
     }
 
-    /// What counts in the window of an account; with `reach`, as far back as 65 slots go. None of a bucket.
+    /// What counts in the window of an account; with `reach`, as far back as 101 slots go. None of a bucket.
     pub fn within(&self, now: i64, config: &Config, account: &AccountKey, reach: bool) -> Option<i64> {
         let Some(Way::Window(span)) = way(config, account) else { return None };
-        let span = if reach { 65 * ((span + 63) / 64) } else { span };
+        let span = if reach { 101 * ((span + 99) / 100) } else { span };
         Some(self.0.get(account).map_or(0, |entries| entries.iter().filter(|e| e.at > now - span).map(|e| e.amount).sum()))
     }
 }

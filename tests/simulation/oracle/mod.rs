@@ -283,8 +283,8 @@ impl Oracle {
                     return self.denied_by_amount(admit, key, subject, measure.unwrap_or(Measure::Requests));
                 }
                 self.tally.denied_by_limit += 1;
-                // 65 slots reach back a little further than the window.
-                let reach = 65 * ((span(limit) + 63) / 64);
+                // 101 slots reach back a little further than the window.
+                let reach = 101 * ((span(limit) + 99) / 100);
                 let within = self.windows.within(self.time.now(), limit, key, reach);
                 if self.calm && within < limit.amount.whole() {
                     return Err(format!("denied after {within} of {limit:?}, to wait {retry_after}"));

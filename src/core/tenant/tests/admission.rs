@@ -130,7 +130,7 @@ fn a_denial_leaves_no_trace() {
 #[test]
 fn the_permit_says_what_it_holds_and_what_is_left() {
     let mut desk = Desk::new(
-        r#"{"limits":[{"id":"many","requests":100,"window_s":60},{"id":"few","scope":"key","requests":10,"window_s":64}],
+        r#"{"limits":[{"id":"many","requests":100,"window_s":60},{"id":"few","scope":"key","requests":10,"window_s":100}],
             "budgets":[{"id":"m","limit_usd":"0.000001","period":"month"}]}"#,
     );
     let permit = desk.permit(300);
@@ -138,7 +138,7 @@ fn the_permit_says_what_it_holds_and_what_is_left() {
     let account = AccountKey::budget("m", "", month);
     assert_eq!(permit.holds, [crate::protocol::Hold { account, amount: amount(300) }]);
     let nearest = permit.limit.unwrap();
-    assert_eq!((nearest.id.as_str(), nearest.remaining, nearest.reset), ("few", 9, 65_000));
+    assert_eq!((nearest.id.as_str(), nearest.remaining, nearest.reset), ("few", 9, 101_000));
     // 700 are left, enough for two more: whoever comes next waits for the report of this one.
     assert_eq!(permit.report_within, 10);
     assert_eq!(desk.permit(1).report_within, 250);

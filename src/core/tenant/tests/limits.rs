@@ -48,10 +48,10 @@ fn used(permit: &Permit, input: u64, output: u64) -> Report {
 #[test]
 fn tokens_are_held_at_their_worst_and_settled_at_their_truth() {
     for (field, worst, truth) in [("input_tokens", 60, 40), ("output_tokens", 30, 5), ("tokens", 90, 45)] {
-        let mut desk = Desk::new(&format!(r#"{{"limits":[{{"id":"tpm","{field}":100,"window_s":64}}]}}"#));
+        let mut desk = Desk::new(&format!(r#"{{"limits":[{{"id":"tpm","{field}":100,"window_s":100}}]}}"#));
         let first = permit(desk.tokens(60, 30));
         let state = first.token_limit.clone().unwrap();
-        assert_eq!((state.limit, state.remaining, state.window_s), (100, 100 - worst, 64), "{field}");
+        assert_eq!((state.limit, state.remaining, state.window_s), (100, 100 - worst, 100), "{field}");
         assert_eq!(desk.limit("tpm", "").remaining, 100 - worst);
         desk.now += 5_000;
         desk.report(&[used(&first, 40, 5)]);
@@ -59,7 +59,7 @@ fn tokens_are_held_at_their_worst_and_settled_at_their_truth() {
         // It counts from its admission on.
         desk.now = START + 64_000;
         assert_eq!(desk.limit("tpm", "").remaining, 100 - truth);
-        desk.now = START + 65_000;
+        desk.now = START + 101_000;
         assert_eq!(desk.limit("tpm", "").remaining, 100, "{field}");
     }
 }
@@ -67,14 +67,14 @@ fn tokens_are_held_at_their_worst_and_settled_at_their_truth() {
 #[test]
 fn a_token_limit_says_what_is_left_and_how_long_to_wait() {
     let mut desk =
-        Desk::new(r#"{"limits":[{"id":"tpm","scope":"key","tokens":100,"window_s":64,"when_exceeded":[{"wait_ms":50},"reject"]}]}"#);
+        Desk::new(r#"{"limits":[{"id":"tpm","scope":"key","tokens":100,"window_s":100,"when_exceeded":[{"wait_ms":50},"reject"]}]}"#);
     permit(desk.tokens(50, 30));
     let why = denial(desk.tokens(20, 1));
     let steps = vec![Step::WaitMs(50), Step::Reject];
     let expected = Denial::Limit {
         limit: "tpm".to_owned(),
-        window_s: 64,
-        retry_after: 65_000,
+        window_s: 100,
+        retry_after: 101_000,
         subject: "a".to_owned(),
         measure: Some(Measure::Tokens),
         remaining: 20,
@@ -88,7 +88,7 @@ fn a_token_limit_says_what_is_left_and_how_long_to_wait() {
 
 #[test]
 fn what_comes_from_the_cache_uses_no_tokens() {
-    let mut desk = Desk::new(r#"{"limits":[{"id":"tpm","tokens":100,"window_s":64}]}"#);
+    let mut desk = Desk::new(r#"{"limits":[{"id":"tpm","tokens":100,"window_s":100}]}"#);
     let first = permit(desk.tokens(0, 0));
     let mut report = used(&first, 40, 40);
     report.attempts[0].outcome = Ended::Cached;
@@ -99,21 +99,21 @@ fn what_comes_from_the_cache_uses_no_tokens() {
 #[test]
 fn cost_may_be_limited_by_time_as_well() {
     let mut desk = Desk::new(
-        r#"{"limits":[{"id":"burn","cost_usd":"0.000001","window_s":64}],"budgets":[{"id":"m","rolling_s":640,"limit_usd":"0.000002"}]}"#,
+        r#"{"limits":[{"id":"burn","cost_usd":"0.000001","window_s":100}],"budgets":[{"id":"m","rolling_s":1000,"limit_usd":"0.000002"}]}"#,
     );
     for _ in 0..2 {
         let first = permit(desk.ask_for(|a| a.worst_case = nano(1_000)));
         assert!(matches!(denial(desk.ask_for(|a| a.worst_case = nano(1))), Denial::Limit { limit, .. } if limit == "burn"));
         desk.report(&[report(&first, &[900])]);
         assert_eq!(desk.limit("burn", "").remaining, 100);
-        desk.now += 65_000;
+        desk.now += 101_000;
     }
     assert_eq!(desk.money(), (1_800, 0, 0));
     let why = denial(desk.ask_for(|a| a.worst_case = nano(201)));
     let Denial::Budget { spent, remaining, resets_at, .. } = why else { panic!("{why:?}") };
-    // The first 900 leave after 65/64 of the length.
-    assert_eq!((spent, remaining, resets_at), (nano(1_800), nano(200), Some(Timestamp(START + 650_000))));
-    desk.now = START + 650_000;
+    // The first 900 leave after 101/100 of the length.
+    assert_eq!((spent, remaining, resets_at), (nano(1_800), nano(200), Some(Timestamp(START + 1_010_000))));
+    desk.now = START + 1_010_000;
     permit(desk.ask_for(|a| a.worst_case = nano(1_000)));
 }
 
@@ -269,14 +269,14 @@ fn denials_are_counted_by_key_rule_and_minute() {
 
 #[test]
 fn a_session_has_a_cap_of_its_own() {
-    let mut desk = Desk::new(r#"{"permit":{"lifetime_s":60,"session":{"max_cost_usd":"0.0000002","window_s":640}}}"#);
+    let mut desk = Desk::new(r#"{"permit":{"lifetime_s":60,"session":{"max_cost_usd":"0.0000002","window_s":1000}}}"#);
     let session = |name: &str, n: i64| {
         let name = name.to_owned();
         move |a: &mut Admit| (a.session, a.worst_case) = (name, nano(n))
     };
     let first = permit(desk.ask_for(session("s", 150)));
     let why = denial(desk.ask_for(session("s", 51)));
-    assert_eq!(why, Denial::SessionCap { cap: nano(200), used: nano(150), window_s: 640, retry_after: 650_000 });
+    assert_eq!(why, Denial::SessionCap { cap: nano(200), used: nano(150), window_s: 1000, retry_after: 1_010_000 });
     permit(desk.ask_for(session("t", 200)));
     permit(desk.ask_for(session("", 900)));
     desk.report(&[report(&first, &[20])]);
@@ -379,8 +379,8 @@ fn a_denial_says_what_could_be_afforded() {
 fn silence_is_charged_by_policy_in_every_measure() {
     for (policy, tokens, cost) in [("worst_case", 90, 100), ("input_only", 60, 25), ("nothing", 0, 0)] {
         let mut desk = Desk::new(&format!(
-            r#"{{"limits":[{{"id":"tpm","tokens":100,"window_s":6400}},{{"id":"rpm","requests":9,"window_s":6400,"mode":"shadow"}},{{"id":"few","concurrency":1}}],
-                "budgets":[{{"id":"m","limit_usd":"0.000001","rolling_s":6400}}],"permit":{{"lifetime_s":60,"expiry_charge":"{policy}"}}}}"#
+            r#"{{"limits":[{{"id":"tpm","tokens":100,"window_s":10000}},{{"id":"rpm","requests":9,"window_s":10000,"mode":"shadow"}},{{"id":"few","concurrency":1}}],
+                "budgets":[{{"id":"m","limit_usd":"0.000001","rolling_s":10000}}],"permit":{{"lifetime_s":60,"expiry_charge":"{policy}"}}}}"#
         ));
         let silent = permit(desk.ask_for(|a| (a.tokens, a.input_cost) = (TokenBound { input: 60, output: 30 }, nano(25))));
         desk.pass(70_000);

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 const RULES: &str = r#"{
     "limits":[
         {"id":"few","concurrency":3},
-        {"id":"tpm","tokens":400,"window_s":64},
+        {"id":"tpm","tokens":400,"window_s":100},
         {"id":"bucket","output_tokens":300,"window_s":60,"algorithm":"token_bucket","burst":200},
         {"id":"by-provider","scope":"provider","requests":50,"window_s":600},
-        {"id":"by-model","scope":"model","cost_usd":"0.000002","window_s":64}],
+        {"id":"by-model","scope":"model","cost_usd":"0.000002","window_s":100}],
     "budgets":[
         {"id":"m","limit_usd":"0.00001","period":"total"},
-        {"id":"rolling","limit_usd":"0.000001","rolling_s":640},
+        {"id":"rolling","limit_usd":"0.000001","rolling_s":1000},
         {"id":"provider","scope":"provider","limit_usd":"0.00001","period":"day","time_zone":"Europe/Berlin"}],
     "permit":{"lifetime_s":60}}"#;
 
@@ -106,12 +106,12 @@ proptest! {
                         // A permit counts until it is settled, or its life is over.
                         let running = given.iter().filter(|g| g.told.is_none() && g.at + 60_000 > desk.now).count();
                         prop_assert!(running <= 3, "{running} at a time");
-                        let (_, tokens) = at_stake(&given, desk.now - 64_000);
-                        prop_assert!(input + output == 0 || tokens <= 400, "{tokens} tokens in 64 s");
-                        let (cost_of_minute, _) = at_stake(&given, desk.now - 64_000);
-                        prop_assert!(cost == 0 || cost_of_minute <= 2_000, "{cost_of_minute} in 64 s");
-                        let (recent, _) = at_stake(&given, desk.now - 640_000);
-                        prop_assert!(cost == 0 || recent <= 1_000, "{recent} in 640 s");
+                        let (_, tokens) = at_stake(&given, desk.now - 100_000);
+                        prop_assert!(input + output == 0 || tokens <= 400, "{tokens} tokens in 100 s");
+                        let (cost_of_minute, _) = at_stake(&given, desk.now - 100_000);
+                        prop_assert!(cost == 0 || cost_of_minute <= 2_000, "{cost_of_minute} in 100 s");
+                        let (recent, _) = at_stake(&given, desk.now - 1_000_000);
+                        prop_assert!(cost == 0 || recent <= 1_000, "{recent} in 1000 s");
                         let (all, _) = at_stake(&given, i64::MIN);
                         prop_assert!(cost == 0 || all <= 10_000, "{all} in total");
                     }
@@ -179,13 +179,13 @@ proptest! {
     /// The rolling budget and the token limit let pass what the list has room for, where nothing was lost.
     #[test]
     fn nothing_is_denied_that_fits(asks in prop::collection::vec((0_i64..400, 0_u64..200, 0_i64..100_000, 0_i64..101), 1..16)) {
-        let mut desk = Desk::new(r#"{"limits":[{"id":"tpm","tokens":400,"window_s":64}],"budgets":[{"id":"m","limit_usd":"0.000001","rolling_s":640}]}"#);
+        let mut desk = Desk::new(r#"{"limits":[{"id":"tpm","tokens":400,"window_s":100}],"budgets":[{"id":"m","limit_usd":"0.000001","rolling_s":1000}]}"#);
         let mut given: Vec<Given> = Vec::new();
         for (cost, input, gap, percent) in asks {
             desk.pass(gap);
             let worst = (cost, input, 0);
-            // 65 slots reach back this far.
-            let (fits, room) = (at_stake(&given, desk.now - 65_000).1 + input <= 400, at_stake(&given, desk.now - 650_000).0 + cost <= 1_000);
+            // 101 slots reach back this far.
+            let (fits, room) = (at_stake(&given, desk.now - 101_000).1 + input <= 400, at_stake(&given, desk.now - 1_010_000).0 + cost <= 1_000);
             match ask(&mut desk, worst) {
                 Reply::Permit(permit) => {
                     let mut g = Given { permit, at: desk.now, worst, told: None };
