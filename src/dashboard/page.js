@@ -8,6 +8,12 @@ const MINUTE_MS = 60_000;
 const MINUTES = 60;
 const STORED = "tollgate-operator-token";
 const NONE = "–";
+/** Most rows of the table of denials: it is there to see who is in trouble. */
+const MAX_DENIALS = 20;
+/** What a limit counts, in words. */
+const COUNTED = {
+  requests: "requests", input_tokens: "tokens in", output_tokens: "tokens out", tokens: "tokens", cost_usd: "money", concurrency: "requests at a time",
+};
 
 const $ = (id) => document.getElementById(id);
 const tenant = tenantOf(location.pathname);
@@ -97,8 +103,9 @@ async function readFleet() {
 
 async function readTenant() {
   const base = `/tenants/${encodeURIComponent(tenant)}`;
-  const [limits, budgets, usage, keys] = await Promise.all(["limits", "budgets", "usage", "keys"].map((what) => read(`${base}/${what}`)));
-  return () => showTenant(limits.data, budgets, usage, keys.data);
+  const parts = ["limits", "budgets", "usage", "keys", "violations"];
+  const [limits, budgets, usage, keys, violations] = await Promise.all(parts.map((what) => read(`${base}/${what}`)));
+  return () => showTenant(limits.data, budgets, usage, keys.data, violations.data);
 }
 
 // Numbers and times
@@ -125,8 +132,8 @@ const when = (time) => (time ? `${time.slice(0, 10)} ${clock(time)}` : NONE);
 
 function span(ms) {
   const s = Math.ceil(ms / 1000);
-  const [h, m] = [Math.floor(s / 3600), Math.floor((s % 3600) / 60)];
-  return [h && `${h} h`, m && `${m} min`, (s % 60 || s === 0) && `${s % 60} s`].filter(Boolean).join(" ");
+  const [d, h, m] = [Math.floor(s / 86_400), Math.floor((s % 86_400) / 3600), Math.floor((s % 3600) / 60)];
+  return [d && `${d} d`, h && `${h} h`, m && `${m} min`, (s % 60 || s === 0) && `${s % 60} s`].filter(Boolean).join(" ");
 }
 
 // Showing
@@ -184,9 +191,46 @@ function showFleet({ data, last_cron: cron, next_cursor: next }, later) {
   if (next) $("next").href = `/dashboard?cursor=${encodeURIComponent(next)}`;
 }
 
-function showTenant(limits, budgets, usage, keys) {
+/** A rule's name, with a mark if it denies nothing. */
+const named = (name, shadow) => (shadow ? make("span", {}, name, make("span", { class: "mark" }, "shadow")) : name);
+
+function limitRow(l, whom) {
+  const amount = (value) => (l.measure === "cost_usd" ? usd(nano(value)) : count(value));
+  const none = Number(l.remaining) === 0;
+  const refill = `${amount(l.amount)} in ${span(l.window_s * 1000)}`;
+  const window = l.algorithm === null ? NONE : l.algorithm === "token_bucket" ? `refills ${refill}` : span(l.window_s * 1000);
+  const free = l.reset_ms ? span(l.reset_ms) : NONE;
+  return [
+    named(l.id, l.shadow), [whom(l), "any"], COUNTED[l.measure] ?? l.measure, [`${amount(l.used)} of ${amount(l.limit)}`],
+    [amount(l.remaining), none ? "n bad" : "n"], window, free,
+  ];
+}
+
+function showDenials(violations, names) {
+  const sums = new Map();
+  for (const { key, rule, shadow, count: times } of violations) {
+    const id = JSON.stringify([key, rule, shadow]);
+    const sum = sums.get(id) ?? { key, rule, shadow, times: 0 };
+    sum.times += times;
+    sums.set(id, sum);
+  }
+  const sorted = [...sums.values()].sort((a, b) => b.times - a.times);
+  const who = (key) => (key ? (names.get(key) ?? key) : "none that works");
+  const line = (v) => [named(v.rule, v.shadow), [who(v.key), "any"], [count(v.times)]];
+  rows("violations", sorted.slice(0, MAX_DENIALS).map(line), "Nothing was denied in the last hour.");
+  const more = sorted.length - MAX_DENIALS;
+  $("violations-more").hidden = more <= 0;
+  $("violations-more").textContent = `And ${count(Math.max(0, more))} more: GET /admin/v1/tenants/${tenant}/violations lists all.`;
+}
+
+function showTenant(limits, budgets, usage, keys, violations) {
   const names = new Map(keys.map((key) => [key.id, key.name || key.id]));
-  const whom = (key) => (key ? `key ${names.get(key) ?? key}` : "the tenant");
+  const whom = ({ scope, subject }) => {
+    if (subject === null) return "the tenant";
+    if (scope === "key") return `key ${names.get(subject) ?? subject}`;
+    const kind = scope.replace(/^metadata:/, "");
+    return subject === "*" ? `every other ${kind}` : `${kind} ${subject}`;
+  };
   const denied = sum(usage.data.filter((r) => kind(r) === "denied"), (r) => r.requests);
   const all = sum(usage.data, (r) => r.requests);
   facts("tenant-facts", [
@@ -198,9 +242,10 @@ function showTenant(limits, budgets, usage, keys) {
   put("budgets", ...(budgets.data.length ? budgets.data.map((b) => budget(b, whom)) : [make("p", { class: "note" }, "No budgets apply to this tenant or its keys.")]));
   rows(
     "limits",
-    limits.map((l) => [l.id, [whom(l.key), "any"], [`${count(l.used)} of ${count(l.limit)}`], [count(l.remaining), l.remaining ? "n" : "n bad"], span(l.window_s * 1000), l.used ? span(l.reset_ms) : NONE]),
+    limits.map((l) => limitRow(l, whom)),
     "No limits apply to this tenant or its keys.",
   );
+  showDenials(violations, names);
   $("usage-none").hidden = usage.data.length > 0;
   $("usage").hidden = usage.data.length === 0;
   showMinutes(usage);
@@ -225,9 +270,15 @@ function budget(b, whom) {
     make("rect", { class: "spent", x: 0, y: 0, width: spent, height: 1 }),
     make("rect", { class: "held", x: spent, y: 0, width: Math.min(held, 100 - spent), height: 1 }),
   );
-  const reset = b.resets_at ? `resets at ${when(b.resets_at)}` : "never resets";
-  const head = make("p", {}, make("strong", {}, b.id), make("span", {}, `${usd(limit)} for ${whom(b.key)}`));
-  return make("div", { class: "budget" }, head, bar, make("p", { class: "note" }, make("span", {}, parts), make("span", {}, reset)));
+  const zone = b.time_zone && b.time_zone !== "UTC" ? `, by the clocks of ${b.time_zone}` : "";
+  const reset = b.rolling_s ? `in any ${span(b.rolling_s * 1000)}` : b.resets_at ? `resets at ${when(b.resets_at)}${zone}` : "never resets";
+  const more = [
+    ...b.top_ups.map((t) => `${usd(nano(t.amount_usd))} of it until ${when(t.expires_at)}`),
+    ...b.thresholds.filter((t) => t.crossed_at).map((t) => `${t.percent} % reached ${when(t.crossed_at)}`),
+  ];
+  const head = make("p", {}, make("strong", {}, named(b.id, b.shadow)), make("span", {}, `${usd(limit)} for ${whom(b)}`));
+  const notes = make("p", { class: "note" }, make("span", {}, parts), make("span", {}, reset), ...more.map((text) => make("span", {}, text)));
+  return make("div", { class: "budget" }, head, bar, notes);
 }
 
 /** How a row of the usage counts in the chart. */
@@ -315,7 +366,7 @@ function forget() {
   $("updated").textContent = "";
   $("token").value = "";
   // Nothing of what the token opened stays behind.
-  for (const id of ["fleet-facts", "tenants", "tenant-facts", "budgets", "limits", "minutes", "models", "keys", "requests-chart", "cost-chart"]) put(id);
+  for (const id of ["fleet-facts", "tenants", "tenant-facts", "budgets", "limits", "minutes", "models", "keys", "violations", "requests-chart", "cost-chart"]) put(id);
   only("ask");
   $("token").focus();
 }

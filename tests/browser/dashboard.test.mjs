@@ -163,8 +163,8 @@ describe("the dashboard", { skip: unable }, () => {
     assert.equal(minutes.reduce((all, row) => all + Number(row[1]) + Number(row[2]) + Number(row[3]), 0), total);
 
     const [limit] = await cells(page, "limits");
-    assert.deepEqual(limit.slice(0, 2), ["rpm", "the tenant"]);
-    assert.match(limit[2], /^\d of 6$/);
+    assert.deepEqual(limit.slice(0, 3), ["rpm", "the tenant", "requests"]);
+    assert.match(limit[3], /^\d of 6$/);
     await calm(page);
   });
 
@@ -204,6 +204,45 @@ describe("the dashboard", { skip: unable }, () => {
     await calm(page);
   });
 
+  test("rules of every kind are shown in their unit, with whose they are and what they denied", async () => {
+    const expires_at = new Date(Date.now() + 3_600_000).toISOString();
+    const tenant = await site.tenant("rules", {
+      limits: [
+        { id: "tpm", scope: "metadata:team", tokens: 60_000, window_s: 60 },
+        { id: "purse", cost_usd: "2.5", window_s: 3600, algorithm: "token_bucket", burst: "5" },
+        { id: "at-once", concurrency: 7 },
+        { id: "next", scope: "model", requests: 1, window_s: 600, mode: "shadow" },
+        { id: "one", scope: "key", requests: 2, window_s: 600 },
+      ],
+      budgets: [
+        { id: "berlin", limit_usd: "0.0004", period: "day", time_zone: "Europe/Berlin", thresholds: [1, 99], top_ups: [{ amount_usd: "0.0006", expires_at }] },
+        { id: "rolling", scope: "model", limit_usd: "1", rolling_s: 2_592_000, mode: "shadow" },
+      ],
+    });
+    const { key } = await tenant.newKey({ name: HOSTILE, metadata: { team: "red" } });
+    for (let i = 0; i < 4; i += 1) await tenant.chat(ask("sim-rules-l0-n30"), { key });
+    await tenant.settled();
+    const page = await open("/dashboard/rules");
+    await shown(page, "tenant");
+    const limits = Object.fromEntries((await cells(page, "limits")).map(([id, whom, ...rest]) => [`${id} ${whom}`, rest]));
+    const tokens = (await site.manage("GET", "/tenants/rules/limits")).data.find(({ id }) => id === "tpm").used;
+    assert.ok(tokens > 0);
+    assert.deepEqual(limits["tpm team red"].slice(0, 4), ["tokens", `${tokens} of 60,000`, (60_000 - tokens).toLocaleString("en-US"), "1 min"]);
+    assert.deepEqual(limits["purse the tenant"][0], "money");
+    assert.match(limits["purse the tenant"].slice(1, 4).join(" "), /^\$0\.0\d* of \$5\.00 \$[45]\.\d+ refills \$2\.50 in 1 h$/);
+    assert.deepEqual(limits["at-once the tenant"], ["requests at a time", "0 of 7", "7", "–", "–"]);
+    assert.deepEqual(limits["nextshadow model simulated/sim-rules-l0-n30"].slice(0, 3), ["requests", "1 of 1", "0"]);
+    assert.deepEqual(limits[`one key ${HOSTILE}`].slice(0, 3), ["requests", "2 of 2", "0"]);
+    const [berlin, rolling] = await page.value("[...document.querySelectorAll('.budget')].map((b) => b.textContent)");
+    for (const piece of ["$0.001 for the tenant", "by the clocks of Europe/Berlin", "$0.0006 of it until ", "1 % reached "]) assert.ok(berlin.includes(piece), `${berlin} lacks ${piece}`);
+    assert.ok(!berlin.includes("99 % reached"), berlin);
+    for (const piece of ["rollingshadow", "$1.00 for model simulated/sim-rules-l0-n30", "in any 30 d"]) assert.ok(rolling.includes(piece), `${rolling} lacks ${piece}`);
+    const denied = await cells(page, "violations");
+    assert.deepEqual(denied.sort(), [["limit:nextshadow", HOSTILE, "1"], ["limit:one", HOSTILE, "2"]]);
+    await picture(page, "rules");
+    await calm(page);
+  });
+
   test("unknown and empty tenants are told apart", async () => {
     const unknown = await open("/dashboard/nobody");
     await message(unknown, /There is no tenant “nobody”/);
@@ -211,7 +250,7 @@ describe("the dashboard", { skip: unable }, () => {
     const empty = await open("/dashboard/constructor");
     await shown(empty, "tenant");
     const all = await text(empty, "tenant");
-    for (const words of ["No requests in the last hour", "No budgets", "No limits", "No keys"]) assert.ok(all.includes(words), words);
+    for (const words of ["No requests in the last hour", "No budgets", "No limits", "No keys", "Nothing was denied"]) assert.ok(all.includes(words), words);
     await picture(empty, "empty");
     await calm(empty);
   });
