@@ -4,7 +4,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::units::Timestamp;
 
 /// The request headers that the gateway reads, in the order in which they cross into wasm.
-pub const HEADERS: [&str; 18] = [
+pub const HEADERS: [&str; 19] = [
     "authorization",
     "x-api-key",
     "content-type",
@@ -19,6 +19,7 @@ pub const HEADERS: [&str; 18] = [
     "x-tollgate-metadata",
     "x-tollgate-session",
     "idempotency-key",
+    "anthropic-version",
     "if-match",
     "openai-organization",
     "openai-project",

@@ -6,6 +6,7 @@ use crate::http::{Clockwork, Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::Event;
 use serde_json::{Map, Value, json};
+use tollgate_core::budget::Measure;
 use tollgate_core::degrade::Degrade;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::ulid;
@@ -22,6 +23,8 @@ pub struct Facts {
     /// Times.
     pub clock: Clockwork,
     data_plane: bool,
+    /// Whether the client speaks Anthropic's dialect: it is told its limits in those words, too.
+    anthropic: bool,
     tenant: Option<String>,
     /// The gateway key's id.
     pub key: Option<String>,
@@ -64,6 +67,7 @@ impl Facts {
             client_request_id: client_id.map(|id| id.chars().take(128).collect()),
             clock: Clockwork { started: now, ..Clockwork::default() },
             data_plane: head.path.starts_with("/v1/"),
+            anthropic: head.header("anthropic-version").is_some(),
             tenant: None,
             key: None,
             cache: "bypass",
@@ -164,6 +168,11 @@ impl Facts {
             headers.push(("x-ratelimit-remaining-tokens", limit.remaining.to_string()));
             headers.push(("x-ratelimit-reset-tokens", go_duration(limit.reset)));
         }
+        if self.anthropic {
+            for limit in self.limit.iter().chain(&self.token_limit) {
+                headers.extend(anthropic_limit(limit, now));
+            }
+        }
         if !self.degraded.is_empty() {
             headers.push(("x-tollgate-degraded", self.degraded.join(", ")));
         }
@@ -221,6 +230,30 @@ impl Facts {
         }
         world.log(&Value::Object(line).to_string());
     }
+}
+
+/// A limit as Anthropic tells it: how much, what is left, and when (RFC 3339) all of it is there again.
+fn anthropic_limit(limit: &LimitState, now: Timestamp) -> Vec<(&'static str, String)> {
+    let names = match limit.measure {
+        Measure::Requests => {
+            ["anthropic-ratelimit-requests-limit", "anthropic-ratelimit-requests-remaining", "anthropic-ratelimit-requests-reset"]
+        }
+        Measure::Tokens => ["anthropic-ratelimit-tokens-limit", "anthropic-ratelimit-tokens-remaining", "anthropic-ratelimit-tokens-reset"],
+        Measure::InputTokens => [
+            "anthropic-ratelimit-input-tokens-limit",
+            "anthropic-ratelimit-input-tokens-remaining",
+            "anthropic-ratelimit-input-tokens-reset",
+        ],
+        Measure::OutputTokens => [
+            "anthropic-ratelimit-output-tokens-limit",
+            "anthropic-ratelimit-output-tokens-remaining",
+            "anthropic-ratelimit-output-tokens-reset",
+        ],
+        // Anthropic has no words for these.
+        Measure::Concurrency | Measure::Cost | Measure::Budget | Measure::Rolling | Measure::Session => return Vec::new(),
+    };
+    let values = [limit.limit.to_string(), limit.remaining.to_string(), now.plus(limit.reset).rfc3339()];
+    names.into_iter().zip(values).collect()
 }
 
 /// A span of time as OpenAI writes it, which is Go's form: `12ms`, `1.5s`, `6m0s`, `1h0m0s`.

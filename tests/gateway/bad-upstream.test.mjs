@@ -235,7 +235,7 @@ describe("after the first byte the error comes in the stream, and no [DONE]", { 
     const direct = await call(`${site.simulator.url}/v1/chat/completions`, {
       headers: { authorization: "Bearer x" }, body: { ...body, model: "sim-badjson" },
     });
-    assert.equal(answer.text, direct.text);
+    assert.equal(answer.text.replace(/"cost_usd":"[\d.]+",/, ""), direct.text);
     const { spent_usd: spent } = await until("it is settled", async () => {
       const budget = await tenant.settled();
       return budget.spent_usd !== "0" && budget;

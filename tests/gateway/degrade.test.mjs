@@ -128,6 +128,17 @@ test("limits on tokens, cost and requests at a time hold, and the token limit is
   assert.equal(headers["x-ratelimit-limit-tokens"], `${2 * most - 1}`);
   assert.match(headers["x-ratelimit-remaining-tokens"], /^\d+$/);
   assert.match(headers["x-ratelimit-reset-tokens"], /^(\d+h)?(\d+m)?\d+(\.\d+)?(ms|s)$/);
+  // Anthropic's clients say who they are, and are told in their words, too.
+  assert.equal(headers["anthropic-ratelimit-tokens-limit"], undefined);
+  await tenant.settled();
+  const { headers: told } = await tenant.chat(body, { headers: { "anthropic-version": "2023-06-01" } });
+  assert.deepEqual(
+    [told["anthropic-ratelimit-tokens-limit"], told["anthropic-ratelimit-tokens-remaining"]],
+    [told["x-ratelimit-limit-tokens"], told["x-ratelimit-remaining-tokens"]],
+  );
+  const reset = Date.parse(told["anthropic-ratelimit-tokens-reset"]) - Date.now();
+  assert.match(told["anthropic-ratelimit-tokens-reset"], /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z$/);
+  assert.ok(reset > 0 && reset <= 62_000, `${reset}`);
   await tenant.settled();
   // Settled, it counts what it used: now there is room.
   assert.equal((await tenant.chat(body)).status, 200);

@@ -504,6 +504,10 @@ mod tests {
         let message: Message = serde_json::from_str(admit).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), admit);
 
+        let degraded = r#"{"v":1,"tenant":"acme","command":{"t":"degraded","key_hash":"ab","steps":[["limit:rpm","downgrade"]]}}"#;
+        let message: Message = serde_json::from_str(degraded).unwrap();
+        assert_eq!(serde_json::to_string(&message).unwrap(), degraded);
+
         let report = r#"{"v":1,"tenant":"acme","command":{"t":"report","reports":[{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[{"a":{"b":"m","p":0},"n":9}],"attempts":[{"provider":"p","model":"m","outcome":"ok","status":200,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1}]}]}}"#;
         let message: Message = serde_json::from_str(report).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), report);

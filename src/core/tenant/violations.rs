@@ -57,7 +57,8 @@ impl Ledger {
 /// The keys that were really denied most, worst first.
 pub fn top(rows: &[ViolationRow]) -> Vec<Offender> {
     let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
-    for row in rows.iter().filter(|r| !r.shadow) {
+    // A step that was taken instead (`limit:rpm downgrade`) follows a denial that is counted already.
+    for row in rows.iter().filter(|r| !r.shadow && !r.rule.contains(' ')) {
         let sum = sums.entry(&row.key).or_default();
         *sum = sum.saturating_add(row.count);
     }
@@ -65,4 +66,29 @@ pub fn top(rows: &[ViolationRow]) -> Vec<Offender> {
     top.sort_by(|a, b| (b.count, &a.key).cmp(&(a.count, &b.key)));
     top.truncate(TOP);
     top
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_are_those_that_were_denied_most() {
+        let row = |key: &str, rule: &str, shadow, count| ViolationRow {
+            minute: Timestamp(0),
+            key: key.to_owned(),
+            rule: rule.to_owned(),
+            shadow,
+            count,
+        };
+        let rows = [
+            row("a", "limit:rpm", false, 3),
+            row("b", "limit:rpm", false, 2),
+            row("b", "budget:m", false, 2),
+            row("a", "limit:rpm", true, 90),
+            row("a", "limit:rpm downgrade", false, 90),
+        ];
+        let top: Vec<_> = top(&rows).into_iter().map(|o| (o.key, o.count)).collect();
+        assert_eq!(top, [("b".to_owned(), 4), ("a".to_owned(), 3)]);
+    }
 }
