@@ -250,7 +250,7 @@ impl Failure {
             F::UnsupportedMediaType => "Send the body as `content-type: application/json`.".into(),
             F::PreconditionFailed { current } => format!("The configuration was changed in between; its version is now {current}. Read it again and repeat the change."),
             F::Conflict { why } => why.clone(),
-            F::RateLimited { limit, never: true, .. } => format!("This request alone is more than the limit `{limit}`. Ask for less, or raise the limit."),
+            F::RateLimited { limit, never: true, .. } => format!("This request alone could take more than the limit `{limit}` allows. Set a lower max_tokens, or raise the limit."),
             F::RateLimited { limit, window_s: 0, retry_after, .. } => format!("The limit `{limit}` on requests at a time is reached. Try again in {retry_after} ms."),
             F::RateLimited { limit, window_s, retry_after, .. } => format!("The limit `{limit}` ({window_s} s window) is used up. Try again in {} ms.", retry_after),
             F::BudgetExceeded { budget, limit_usd, spent_usd, held_usd, needed_usd, .. } => format!("The budget `{budget}` of {limit_usd} USD does not cover this request: {spent_usd} USD are spent, {held_usd} USD are held by requests under way, and this request may cost up to {needed_usd} USD. Ask for a higher budget, lower max_tokens, or wait for the next period."),
