@@ -20,12 +20,16 @@ const LONGEST_PAUSE_MS = 64;
 /** An object that answers slower is far away: there the waiting would cost more than it saves. */
 const NEAR_MS = 25;
 
+/** Past it, whoever should have taken the message along is taken for dead. */
+const RESCUE_MS = 100;
+
 /** Past it, whoever carried the message is taken for dead. */
 const PATIENCE_MS = 10_000;
 
 /** Most messages in one call: what one turn of an object may take. */
 const MOST = 64;
 
+const pending = (seat) => seat.reply === undefined && seat.error === undefined;
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 export class Lane {
@@ -49,21 +53,26 @@ export class Lane {
   async ask(message, call) {
     const crowded = this.together || !this.idle;
     if (!crowded || this.pace >= NEAR_MS) return this.#fly(message, call, 1);
-    const seat = { message, gone: false, reply: undefined, error: undefined };
+    const seat = { message, taken: false, gone: false, reply: undefined, error: undefined };
     this.queue.push(seat);
     // Who comes first, or finds the next call full, makes one.
     if (this.queue.length % MOST === 1) await this.#carry(seat, call);
-    else await this.#wait(seat);
+    if (pending(seat)) await this.#wait(seat, call);
     if (seat.error !== undefined) throw seat.error;
     return seat.reply;
   }
 
-  /** Lets others join, and takes them along. */
+  /** Lets others join, and makes calls until this message is on its way: perhaps another took it already. */
   async #carry(own, call) {
     // While a call is under way more will come: fewer, fuller calls.
     for (let n = 0; n === 0 || (n < MOST_GATHERS && this.flying > 0); n += 1) await pause(GATHER_MS);
+    while (!own.taken) await this.#take(call);
+  }
+
+  /** Carries those who have waited longest. */
+  async #take(call) {
     const seats = this.queue.splice(0, MOST);
-    if (!seats.includes(own)) seats.push(own);
+    for (const seat of seats) seat.taken = true;
     try {
       const replies = await this.#fly(seats.map((seat) => seat.message).join("\n"), call, seats.length);
       const each = replies.split("\n");
@@ -73,14 +82,17 @@ export class Lane {
     }
   }
 
-  async #wait(seat) {
-    const until = Date.now() + PATIENCE_MS;
+  async #wait(seat, call) {
+    const began = Date.now();
     // Looking costs, too: the first look is when the reply should be there.
     let ms = GATHER_MS + Math.ceil(this.pace);
     for (;;) {
       await pause(ms);
-      if (seat.reply !== undefined || seat.error !== undefined) return;
-      if (Date.now() >= until) {
+      if (!pending(seat)) return;
+      const waited = Date.now() - began;
+      // Nobody came for it: whoever should have is gone.
+      if (!seat.taken && waited >= RESCUE_MS) await this.#take(call);
+      else if (waited >= PATIENCE_MS) {
         seat.gone = true;
         throw new Error("the object did not answer in time");
       }

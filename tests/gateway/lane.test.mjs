@@ -47,6 +47,28 @@ test("many at once travel together, and each gets its own reply", async () => {
   assert.ok(lane.idle);
 });
 
+test("who finds that another took its message does not send it again", async () => {
+  const { calls, call } = echo();
+  const lane = new Lane(none);
+  // The first waits on for the call that is under way; the last, for whom there is no more room, does not.
+  lane.flying = 1;
+  const all = words(65);
+  const asked = all.slice(0, 64).map((word) => lane.ask(word, call));
+  setTimeout(() => (lane.flying = 0), 1);
+  asked.push(lane.ask(all[64], call));
+  assert.deepEqual(await Promise.all(asked), all.map((word) => word.toUpperCase()));
+  assert.deepEqual(calls.flat().sort(), [...all].sort(), "each message is carried once");
+});
+
+test("messages are rescued whose carrier is gone", async () => {
+  const { calls, call } = echo();
+  const lane = new Lane(none);
+  lane.queue.push({ message: "gone", taken: false, gone: false });
+  assert.deepEqual(await Promise.all([lane.ask("a", call), lane.ask("b", call)]), ["A", "B"]);
+  assert.deepEqual(calls, [["gone", "a", "b"]]);
+  assert.ok(lane.idle);
+});
+
 test("what a call throws, all who travelled with it get, and the next ones are served", async () => {
   const { call } = echo();
   const lane = new Lane(none);
