@@ -1,6 +1,5 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
-use crate::serve::identify::Caller;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -188,12 +187,12 @@ impl Isolate {
     }
 
     /// Remembers that the ledger let this key pass.
-    pub fn vouch(&self, caller: &Caller, model: &str, critical: bool, now: Timestamp) {
+    pub fn vouch(&self, key_hash: &Rc<str>, model: &str, critical: bool, now: Timestamp) {
         let mut vouched = self.vouched.borrow_mut();
-        if vouched.len() >= MAX_HASHES && !vouched.contains_key(&caller.key_hash) {
+        if vouched.len() >= MAX_HASHES && !vouched.contains_key(key_hash) {
             vouched.clear();
         }
-        let key = vouched.entry(Rc::clone(&caller.key_hash)).or_default();
+        let key = vouched.entry(Rc::clone(key_hash)).or_default();
         (key.until, key.critical) = (now.plus(VOUCHED_FOR), critical);
         if !key.models.contains(model) && key.models.len() < MAX_VOUCHED_MODELS {
             key.models.insert(model.to_owned());
@@ -201,8 +200,8 @@ impl Isolate {
     }
 
     /// What is known of a key that passed lately.
-    pub fn vouched(&self, caller: &Caller, now: Timestamp) -> Option<Vouched> {
-        self.vouched.borrow().get(&caller.key_hash).filter(|key| now < key.until).cloned()
+    pub fn vouched(&self, key_hash: &str, now: Timestamp) -> Option<Vouched> {
+        self.vouched.borrow().get(key_hash).filter(|key| now < key.until).cloned()
     }
 
     /// A tenant's object said that it has too much to do.

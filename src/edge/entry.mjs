@@ -46,16 +46,17 @@ function record(flat) {
 const MOST_DROPPED = 32 * 1024 * 1024;
 
 /**
- * Reads a body up to `cap` bytes; null if it is longer, after taking in up to `drop` bytes more.
- * Content-length is believed only where the body cannot be compressed.
+ * Reads the body of a request or response up to `cap` bytes; null if it is longer, after taking in up to
+ * `drop` bytes more. Content-length is believed only where the body cannot be compressed.
  */
-async function readAll(body, declared, cap, drop = 0) {
+async function readAll(message, declared, cap, drop = 0) {
+  if (declared > 0 && declared <= cap) return new Uint8Array(await message.arrayBuffer());
+  const { body } = message;
   if (!body) return new Uint8Array(0);
   if (declared > cap + drop) {
     await body.cancel().catch(() => {});
     return null;
   }
-  if (declared > 0 && declared <= cap) return new Uint8Array(await new Response(body).arrayBuffer());
   const chunks = [];
   let size = 0;
   for await (const chunk of body) {
@@ -98,10 +99,6 @@ class Exchange {
     this.ctx = ctx;
     this.abort = null; // of the upstream request under way
     this.gone = false;
-    this.timer = 0; // the only one of this request: see `limit`
-    this.rings = 0; // when that timer rings
-    this.until = 0; // when what it waits for must have come
-    this.expired = null; // what happens if it has not
   }
 
   now() {
@@ -131,8 +128,7 @@ class Exchange {
   async body(cap) {
     const declared = Number(this.request.headers.get("content-length")) || 0;
     try {
-      if (declared > 0 && declared <= cap) return new Uint8Array(await this.request.arrayBuffer());
-      return await readAll(this.request.body, declared, cap, MOST_DROPPED);
+      return await readAll(this.request, declared, cap, MOST_DROPPED);
     } catch {
       return undefined; // the client broke off
     }
@@ -151,7 +147,7 @@ class Exchange {
 
   /** From here on, when the client goes away, the upstream request ends, whichever is under way. */
   watch() {
-    if (this.watching || this.request === null) return;
+    if (this.watching) return;
     this.watching = true;
     const { signal } = this.request;
     const left = () => {
@@ -178,22 +174,31 @@ class Exchange {
     const started = Date.now();
     let late = false;
     let headersIn = false;
-    const expired = () => {
-      late = true;
-      abort.abort();
+    // One timer for everything that takes time: first it looks after the client (a listener for each of
+    // many quick answers costs a tenth of the whole request), then it waits for the limits.
+    let timer;
+    const look = () => {
+      const passed = Date.now() - started;
+      const limit = headersIn ? totalMs : Math.min(firstByteMs, totalMs);
+      if (passed >= limit) {
+        late = true;
+        abort.abort();
+        return;
+      }
+      this.watch();
+      timer = setTimeout(look, limit - passed);
     };
-    this.limit(Math.min(firstByteMs, totalMs), expired);
+    timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
     try {
       const response = await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
-      this.limit(totalMs - (Date.now() - started), expired);
       const h = response.headers;
       const type = h.get("content-type") ?? "";
       if (response.ok && type.startsWith("text/event-stream")) {
         this.upstream = response.body;
       } else {
         const length = h.get("content-encoding") === null ? Number(h.get("content-length")) || 0 : 0;
-        this.answer = length > 0 && length <= cap ? new Uint8Array(await response.arrayBuffer()) : await readAll(response.body, length, cap);
+        this.answer = await readAll(response, length, cap);
         if (this.answer === null) {
           abort.abort();
           return this.fail(FLAGS.tooLarge, "answer too large");
@@ -206,45 +211,8 @@ class Exchange {
       this.answer = null;
       return this.fail(this.gone ? FLAGS.gone : late ? FLAGS.timeout : headersIn ? FLAGS.cut : FLAGS.broken, String(e?.message ?? e));
     } finally {
-      this.expired = null;
-      this.unset();
+      clearTimeout(timer);
     }
-  }
-
-  /**
-   * What is awaited now must come within so many milliseconds. One timer serves from one limit to the
-   * next. It first looks after the client: a listener for each of many quick answers would cost a tenth
-   * of the whole request.
-   */
-  limit(ms, expired) {
-    this.until = Date.now() + ms;
-    this.expired = expired;
-    if (this.timer !== 0 && this.rings > this.until) this.unset();
-    if (this.timer === 0) this.set(Math.min(WATCH_AFTER_MS, Math.max(0, ms)));
-  }
-
-  set(ms) {
-    this.rings = Date.now() + ms;
-    this.timer = setTimeout(() => this.look(), ms);
-  }
-
-  unset() {
-    clearTimeout(this.timer);
-    this.timer = 0;
-  }
-
-  look() {
-    this.timer = 0;
-    if (this.expired === null) return;
-    const left = this.until - Date.now();
-    if (left > 0) {
-      this.watch();
-      this.set(left);
-      return;
-    }
-    const { expired } = this;
-    this.expired = null;
-    expired();
   }
 
   fail(flag, why) {

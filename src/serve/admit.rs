@@ -14,7 +14,7 @@ use tollgate_core::config::{Config, Mode, WhenUnreachable};
 use tollgate_core::degrade::{Degrade, Next};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
-use tollgate_core::protocol::{Admit, Command, Denial, Idempotency, Permit, Repeated, Reply, StoredAnswer, TokenBound};
+use tollgate_core::protocol::{Admit, Command, Denial, Idempotency, Repeated, Reply, StoredAnswer, TokenBound};
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// How often a configuration may change under one request.
@@ -77,9 +77,10 @@ pub async fn admit<W: World + Clone + 'static>(
                 let now = world.now();
                 facts.clock.stage("admit", since, now);
                 facts.permitted(&permit, &steps);
-                isolate.vouch(&caller, &call.request.model, permit.critical, now);
+                isolate.vouch(&caller.key_hash, &call.request.model, permit.critical, now);
                 degraded(world, &caller, &steps);
-                return Ok(passed(&caller, call, &bid, known, decided, permit));
+                let held = Held::new(caller.tenant, permit, call.idempotency.is_some());
+                return Ok(verdict(held, call, &bid, known, decided));
             }
             Ok(Reply::Denied { why, limit }) => {
                 facts.limit = limit;
@@ -191,17 +192,12 @@ fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, dec
     }
 }
 
-fn passed<A>(caller: &Caller, call: Call, bid: &Bid, known: KnownConfig, decided: Decided<A>, permit: Permit) -> Verdict<A> {
-    verdict(Held::new(caller.tenant.clone(), permit, call.idempotency.is_some()), call, bid, known, decided)
-}
-
 fn verdict<A>(held: Held, call: Call, bid: &Bid, known: KnownConfig, decided: Decided<A>) -> Verdict<A> {
     if let Some(found) = decided.found {
         return Verdict::Stored(Box::new((held, call, found)));
     }
-    let clamp = bid.max_output.filter(|_| bid.clamped).and_then(|all| all.checked_div(call.request.choices.max(1)));
     let (plan, slot) = (decided.plan, decided.slot);
-    Verdict::Send(Box::new(Admitted { held, call, plan, clamp, config: known.config, slot }))
+    Verdict::Send(Box::new(Admitted { held, call, plan, clamp: bid.clamp, config: known.config, slot }))
 }
 
 /// A stored answer to the request, however old.
@@ -214,7 +210,7 @@ async fn stale<W: World>(world: &W, caller: &Caller, decided: &mut Decided<W::An
 
 /// While the object says that it has too much to do, only keys that are marked critical may ask it.
 fn shed(isolate: &Isolate, caller: &Caller, now: Timestamp) -> Result<(), Failure> {
-    if isolate.under_pressure(&caller.tenant, now) && !isolate.vouched(caller, now).is_some_and(|v| v.critical) {
+    if isolate.under_pressure(&caller.tenant, now) && !isolate.vouched(&caller.key_hash, now).is_some_and(|v| v.critical) {
         return Err(Failure::Overloaded);
     }
     Ok(())
@@ -231,7 +227,7 @@ fn open(isolate: &Isolate, caller: &Caller, call: &Call, known: &KnownConfig, no
         && !config.budgets.iter().any(|b| enforced(b.mode))
         && config.permit.max_cost_usd.is_none()
         && config.permit.session.is_none()
-        && isolate.vouched(caller, now).is_some_and(|v| v.models.contains(&call.request.model))
+        && isolate.vouched(&caller.key_hash, now).is_some_and(|v| v.models.contains(&call.request.model))
 }
 
 /// A denial in the client's words.

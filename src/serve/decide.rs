@@ -21,16 +21,14 @@ const REMOTE_IMAGE: u64 = 50_000;
 pub struct Bid {
     /// The model.
     pub model: String,
-    /// Most output tokens of all choices together.
-    pub max_output: Option<u64>,
-    /// Whether policy lowered `max_output`.
-    pub clamped: bool,
+    /// Most output tokens of each choice, where policy lowers what the caller wants.
+    pub clamp: Option<u64>,
 }
 
 impl Bid {
     /// What the caller wants.
     pub fn new(call: &Call) -> Bid {
-        Bid { model: call.request.model.clone(), max_output: call.request.max_output, clamped: false }
+        Bid { model: call.request.model.clone(), clamp: None }
     }
 
     /// Lowers the output until the request costs at most `cost`. Whether that is possible.
@@ -51,8 +49,7 @@ impl Bid {
         if low == 0 {
             return false;
         }
-        self.max_output = Some(low.saturating_mul(choices));
-        self.clamped = true;
+        self.clamp = Some(low);
         true
     }
 }
@@ -91,8 +88,10 @@ pub async fn decide<W: World>(
     facts.route = Some(plan.reason.clone());
     let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
     let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));
-    let (worst_case, input_cost) = plan.worst_case(input, bid.max_output, call.request.choices);
-    let tokens = TokenBound { input, output: plan.most_output(bid.max_output, call.request.choices) };
+    let choices = call.request.choices;
+    let max_output = bid.clamp.map(|each| each.saturating_mul(choices)).or(call.request.max_output);
+    let (worst_case, input_cost) = plan.worst_case(input, max_output, choices);
+    let tokens = TokenBound { input, output: plan.most_output(max_output, choices) };
     let slot = slot(&caller.tenant, &known.config, &plan, call);
     let mut found = None;
     if let Some(slot) = slot.as_ref().filter(|_| call.cache.reads()) {

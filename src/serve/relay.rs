@@ -100,8 +100,8 @@ fn whole<W: World + Clone + 'static>(
     let latency = now.since(began);
     let attempt = ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency);
     facts.usage = Some(usage);
-    facts.cost = Some(before.iter().fold(attempt.cost, |sum, a| sum.plus(a.cost)));
     before.push(attempt);
+    facts.cost = Some(cost(&before));
     held.complete(world, &incoming.content_type, &body);
     held_copy(world, &held, slot.filter(|_| call.cache.writes()), &target, &incoming.content_type, body);
     held.settle(world, isolate, before);
@@ -134,7 +134,7 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
     let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
     world.later(async move {
         let world = relayed;
-        let bill = Bill { price: target.price.clone(), before: before.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost)) };
+        let bill = Bill { price: target.price.clone(), before: cost(&before) };
         let asked = call.request.include_usage;
         let keep = if slot.is_some() || held.claimed() { MAX_KEPT } else { 0 };
         let meter = Meter::new(!asked, keep).billed(asked.then_some(bill));
@@ -170,6 +170,11 @@ fn in_band(outcome: Outcome, target: &Target) -> Option<Failure> {
         Outcome::Timeout => Some(Failure::UpstreamTimeout),
         _ => None,
     }
+}
+
+/// What attempts cost together.
+fn cost(attempts: &[Attempt]) -> NanoUsd {
+    attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost))
 }
 
 /// The line of an attempt that answered.

@@ -47,14 +47,12 @@ impl Held {
     /// Keeps the answer for repetitions of the request.
     pub fn complete<W: World + Clone + 'static>(&self, world: &W, content_type: &str, body: &[u8]) {
         let (Some(permit), true, Ok(body)) = (&self.permit, self.claimed, std::str::from_utf8(body)) else { return };
-        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
         if body.len() > MAX_ANSWER {
             return;
         }
+        let headers = vec![("content-type".to_owned(), content_type.to_owned())];
         let answer = StoredAnswer { status: 200, headers, body: body.to_owned() };
-        let command = Command::Complete { permit: permit.id, answer };
-        let (sender, tenant) = (world.clone(), self.tenant.clone());
-        world.later(async move { tell(&sender, &tenant, command).await });
+        tell(world, &self.tenant, Command::Complete { permit: permit.id, answer });
     }
 
     /// Tells how the attempts ended.
@@ -78,31 +76,30 @@ impl Held {
 
 /// Tells the counters what was done so that a request could pass.
 pub fn degraded<W: World + Clone + 'static>(world: &W, caller: &Caller, steps: &Degrade) {
-    let steps: Vec<_> = steps.taken().iter().map(|(rule, step)| (rule.clone(), (*step).to_owned())).collect();
-    if !steps.is_empty() {
-        let command = Command::Degraded { key_hash: caller.key_hash.to_string(), steps };
-        let (sender, tenant) = (world.clone(), caller.tenant.clone());
-        world.later(async move { tell(&sender, &tenant, command).await });
+    if !steps.taken().is_empty() {
+        let steps = steps.taken().iter().map(|(rule, step)| (rule.clone(), (*step).to_owned())).collect();
+        tell(world, &caller.tenant, Command::Degraded { key_hash: caller.key_hash.to_string(), steps });
     }
 }
 
 /// Tells the counters, when they can be asked again, that a request passed without them.
 pub fn opened<W: World + Clone + 'static>(world: &W, caller: &Caller) {
     let steps = vec![("ledger".to_owned(), "open".to_owned())];
-    let command = Command::Degraded { key_hash: caller.key_hash.to_string(), steps };
-    let (sender, tenant) = (world.clone(), caller.tenant.clone());
-    world.later(async move { tell(&sender, &tenant, command).await });
+    tell(world, &caller.tenant, Command::Degraded { key_hash: caller.key_hash.to_string(), steps });
 }
 
-/// Says it until it is heard, for a while.
-async fn tell<W: World>(world: &W, tenant: &TenantId, command: Command) {
-    for pause in PAUSES {
-        if super::identify::ask(world, tenant, command.clone()).await.is_ok() {
-            return;
+/// Says it after the answer is out, until it is heard, for a while.
+fn tell<W: World + Clone + 'static>(world: &W, tenant: &TenantId, command: Command) {
+    let (sender, tenant) = (world.clone(), tenant.clone());
+    world.later(async move {
+        for pause in PAUSES {
+            if super::identify::ask(&sender, &tenant, command.clone()).await.is_ok() {
+                return;
+            }
+            sender.sleep(pause).await;
         }
-        world.sleep(pause).await;
-    }
-    world.log(r#"{"level":"error","event":"not_told","message":"the tenant's object did not take a fact beside its reports"}"#);
+        sender.log(r#"{"level":"error","event":"not_told","message":"the tenant's object did not take a fact beside its reports"}"#);
+    });
 }
 
 fn report(permit: Permit, attempts: Vec<Attempt>) -> Report {

@@ -1,10 +1,9 @@
 //! What makes two requests the same, and which answers may be kept.
 
-use crate::auth::hex;
+use crate::auth::digest;
 use crate::ids::TenantId;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 /// Largest answer that is kept, in bytes.
 pub const MAX_ANSWER: usize = 1024 * 1024;
@@ -62,18 +61,11 @@ impl CacheKey {
         // A map of serde_json is sorted by name, so writing it out is canonical.
         let value: serde_json::Value = serde_json::from_slice(body).ok()?;
         let body = serde_json::to_vec(&value).ok()?;
-        let mut hash = Sha256::new();
-        let mut field = |bytes: &[u8]| {
-            hash.update(u64::try_from(bytes.len()).unwrap_or(u64::MAX).to_be_bytes());
-            hash.update(bytes);
-        };
-        field(b"tollgate answer 1");
-        field(tenant.as_str().as_bytes());
-        field(path.as_bytes());
-        field(targets.len().to_string().as_bytes());
-        targets.iter().for_each(|t| field(t.as_bytes()));
-        field(&body);
-        Some(CacheKey(format!("a1/{tenant}/{}", hex(&hash.finalize()))))
+        let count = targets.len().to_string();
+        let mut fields: Vec<&[u8]> = vec![b"tollgate answer 1", tenant.as_str().as_bytes(), path.as_bytes(), count.as_bytes()];
+        fields.extend(targets.iter().map(String::as_bytes));
+        fields.push(&body);
+        Some(CacheKey(format!("a1/{tenant}/{}", digest(&fields))))
     }
 
     /// The name in KV.
