@@ -4,6 +4,7 @@ mod counters;
 mod fleet;
 mod keys;
 mod live;
+mod place;
 mod tenants;
 
 pub use fleet::run_cron;
@@ -83,18 +84,15 @@ async fn body<W: World, T: DeserializeOwned>(world: &W, head: &Head) -> Result<T
 
 /// Reads a JSON object into a type. The error names the field as far as it is known.
 fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
-    let mut reader = serde_json::Deserializer::from_slice(bytes);
-    let not_json = |e: serde_json::Error| Failure::InvalidJson { why: e.to_string() };
-    // Serde would take a list for the fields in order.
-    let is_object = bytes.trim_ascii_start().first() == Some(&b'{');
-    match serde_path_to_error::deserialize::<_, T>(&mut reader) {
-        Err(e) if !e.inner().is_data() => Err(not_json(e.into_inner())),
-        _ if !is_object => Err(wrong("", "It must be a JSON object.")),
-        Ok(value) => reader.end().map(|()| value).map_err(not_json),
-        Err(e) => {
-            let path = e.path().to_string();
-            Err(wrong(if path == "." { "" } else { &path }, e.inner().to_string()))
-        }
+    let not_json = |why: String| Failure::InvalidJson { why };
+    // As text, like messages: what reads them is in the wasm once.
+    let text = std::str::from_utf8(bytes).map_err(|e| not_json(e.to_string()))?;
+    match serde_json::from_str(text) {
+        Err(e) if !e.is_data() => Err(not_json(e.to_string())),
+        // Serde would take a list for the fields in order.
+        _ if !text.trim_start().starts_with('{') => Err(wrong("", "It must be a JSON object.")),
+        Ok(value) => Ok(value),
+        Err(e) => Err(wrong(&place::of(text, &e), e.to_string())),
     }
 }
 
