@@ -9,6 +9,7 @@
 //! | [`units`], [`ids`] | the vocabulary: money, tokens, time, names |
 //! | [`auth`] | the shape of a gateway key; how it is hashed |
 //! | [`config`] | a tenant's configuration document, parsed once into types that cannot be wrong |
+//! | [`secret`], [`keyring`] | how secrets are stored; which of several keys of a provider to use |
 //! | [`protocol`] | what a worker and a tenant's object say to each other |
 //! | [`limit`] | sliding windows |
 //! | [`budget`] | budget periods and accounts |
@@ -33,10 +34,12 @@ pub mod dialect;
 pub mod directory;
 pub mod failure;
 pub mod ids;
+pub mod keyring;
 pub mod limit;
 pub mod plan;
 pub mod price;
 pub mod protocol;
+pub mod secret;
 pub mod sse;
 pub mod tenant;
 pub mod units;

@@ -1,5 +1,7 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
+mod keyring;
+
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -58,6 +60,7 @@ pub struct Isolate {
     /// Whether each request is logged, or only failures of ours.
     log_requests: bool,
     served: Cell<u64>,
+    keys: keyring::Keys,
 }
 
 /// A key that the ledger let pass lately.
@@ -109,6 +112,7 @@ impl Isolate {
             seats: Rc::default(),
             log_requests,
             served: Cell::new(0),
+            keys: keyring::Keys::default(),
         }
     }
 
