@@ -92,7 +92,7 @@ fn a_request_is_given_another_key_only_if_it_does_not_rest() {
     let (mut keyring, ring) = (Keyring::default(), ring(3));
     let [a, b, c] = [0, 1, 2].map(|i| ring.keys()[i].clone());
     keyring.outcome(&b, THROTTLED, None, NOW);
-    assert_eq!(name(keyring.choose(&ring, &[a.id.clone()], NOW, 0)), "K_3");
+    assert_eq!(name(keyring.choose(&ring, std::slice::from_ref(&a.id), NOW, 0)), "K_3");
     assert_eq!(keyring.choose(&ring, &[a.id.clone(), c.id.clone()], NOW, 0), None);
     assert_eq!(name(keyring.choose(&ring, &[a.id.clone(), c.id.clone()], after(5_000), 0)), "K_2");
 }
@@ -114,7 +114,7 @@ fn an_only_key_is_always_asked_with() {
     let (mut keyring, ring) = (Keyring::default(), ring(1));
     keyring.outcome(&ring.keys()[0], REFUSED, None, NOW);
     assert_eq!(name(keyring.choose(&ring, &[], NOW, 7)), "K_1");
-    assert_eq!(keyring.choose(&ring, &[ring.keys()[0].id.clone()], NOW, 7), None);
+    assert_eq!(keyring.choose(&ring, std::slice::from_ref(&ring.keys()[0].id), NOW, 7), None);
 }
 
 #[test]
