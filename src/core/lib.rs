@@ -19,6 +19,7 @@
 //! | [`plan`] | from a model's name to the targets to try |
 //! | [`cache`] | what makes two requests the same, and which answers may be kept |
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
+//! | [`egress`] | which addresses requests may go to |
 //! | [`failure`] | what can go wrong, and what the client is told |
 
 #![forbid(unsafe_code)]
@@ -32,6 +33,7 @@ pub mod config;
 pub mod degrade;
 pub mod dialect;
 pub mod directory;
+pub mod egress;
 pub mod failure;
 pub mod ids;
 pub mod keyring;
