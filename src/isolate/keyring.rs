@@ -1,14 +1,22 @@
 //! Providers' keys as this isolate knows them: the operator's, from its variables, and what providers
 //! said about keys. All of it is learnt again when it vanishes.
 
-use super::Isolate;
+use super::{Isolate, KnownConfig};
 use serde_json::json;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
+use tollgate_core::catalog::Provider;
+use tollgate_core::config::Config;
 use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict};
 use tollgate_core::secret::Secret;
 use tollgate_core::units::{Millis, Timestamp};
+
+/// Most secrets of tenants that are remembered open.
+const MAX_OPENED: usize = 1_000;
+
+/// What the tenant's keys for a provider came to, by provider. There are as many as its document names.
+pub(super) type Rings = BTreeMap<String, Result<Rc<Ring>, String>>;
 
 /// Keys, and what is known of them.
 #[derive(Default)]
@@ -16,6 +24,20 @@ pub(super) struct Keys {
     ring: RefCell<Keyring>,
     /// The operator's, by provider. There are as many as the catalogue has rows.
     own: RefCell<BTreeMap<String, Rc<Ring>>>,
+    /// Secrets of tenants, by what they are bound to and the sealed text.
+    opened: RefCell<BTreeMap<(String, String), Secret>>,
+}
+
+impl KnownConfig {
+    /// What the tenant's keys for a provider came to, if that is known.
+    pub fn ring(&self, provider: &str) -> Option<Result<Rc<Ring>, String>> {
+        self.rings.borrow().get(provider).cloned()
+    }
+
+    /// Remembers it, for as long as this version of the configuration.
+    pub fn remember_ring(&self, provider: &str, ring: &Result<Rc<Ring>, String>) {
+        self.rings.borrow_mut().insert(provider.to_owned(), ring.clone());
+    }
 }
 
 /// The variables that may hold keys of a provider: `NAME`, `NAME_2` … `NAME_9`.
@@ -40,6 +62,26 @@ impl Isolate {
     /// Whether the operator has a key in this variable, or in one of those beside it.
     pub fn has_own_key(&self, variable: &str) -> bool {
         names(variable).any(|name| self.var(&name).is_some())
+    }
+
+    /// Whether somebody can pay for what a provider does for this tenant: as far as the names tell.
+    pub fn has_key(&self, config: &Config, provider: &str, row: &Provider) -> bool {
+        let own = config.providers.get(provider).is_some_and(|p| p.base_url.is_some() || !p.keys.is_empty());
+        own || self.has_own_key(&row.api_key_env)
+    }
+
+    /// A secret that was opened before.
+    pub fn opened(&self, bound_to: &str, sealed: &str) -> Option<Secret> {
+        self.keys.opened.borrow().get(&(bound_to.to_owned(), sealed.to_owned())).cloned()
+    }
+
+    /// Remembers an opened secret.
+    pub fn remember_opened(&self, bound_to: &str, sealed: &str, secret: &Secret) {
+        let mut opened = self.keys.opened.borrow_mut();
+        if opened.len() >= MAX_OPENED {
+            opened.clear();
+        }
+        opened.insert((bound_to.to_owned(), sealed.to_owned()), secret.clone());
     }
 
     /// The key to ask with next, for a request that has tried these: see [`Keyring::choose`].

@@ -38,8 +38,13 @@ pub struct KnownConfig {
     pub version: u64,
     /// Document.
     pub config: Rc<Config>,
+    /// The providers as this tenant sees them.
+    pub catalog: Rc<Catalog>,
+    /// Sealed texts by name.
+    pub secrets: Rc<BTreeMap<String, String>>,
     /// What names came to under it: finding a price looks through the whole list.
     plans: Rc<RefCell<BTreeMap<String, Plan>>>,
+    rings: Rc<RefCell<keyring::Rings>>,
 }
 
 /// What the isolate remembers.
@@ -47,7 +52,7 @@ pub struct Isolate {
     /// Text variables and secrets.
     vars: BTreeMap<String, String>,
     /// Providers and prices.
-    pub catalog: Catalog,
+    pub catalog: Rc<Catalog>,
     /// What is wrong with the operator's variables: readiness tells it.
     pub misconfigured: Option<String>,
     configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
@@ -102,7 +107,7 @@ impl Isolate {
         let log_requests = vars.get("TOLLGATE_LOG").is_some_and(|v| v == "requests");
         Isolate {
             vars,
-            catalog,
+            catalog: Rc::new(catalog),
             misconfigured,
             configs: RefCell::default(),
             hashes: RefCell::default(),
@@ -165,7 +170,7 @@ impl Isolate {
         if let Some(plan) = known.plans.borrow().get(name) {
             return Ok(plan.clone());
         }
-        let plan = plan(name, &known.config, &self.catalog)?;
+        let plan = plan(name, &known.config, &known.catalog)?;
         let mut plans = known.plans.borrow_mut();
         if plans.len() >= MAX_PLANS {
             plans.clear();
@@ -175,8 +180,11 @@ impl Isolate {
     }
 
     /// Remembers a configuration.
-    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config) -> KnownConfig {
-        let known = KnownConfig { version, config: Rc::new(config), plans: Rc::default() };
+    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config, secrets: BTreeMap<String, String>) -> KnownConfig {
+        // Most tenants have no providers of their own: they share the isolate's.
+        let catalog = if config.providers.is_empty() { Rc::clone(&self.catalog) } else { Rc::new(self.catalog.for_tenant(&config)) };
+        let (config, secrets) = (Rc::new(config), Rc::new(secrets));
+        let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), rings: Rc::default() };
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
             configs.clear();

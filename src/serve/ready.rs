@@ -3,6 +3,7 @@
 use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
+use crate::vault;
 use serde_json::{Value, json};
 use tollgate_core::directory::DirectoryCommand;
 use tollgate_core::failure::Failure;
@@ -27,8 +28,9 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
         }
     }
     missing.extend(isolate.misconfigured.clone());
+    missing.extend(vault::misconfigured(isolate));
     let providers: Vec<&str> =
-        isolate.catalog.providers().filter(|(_, p)| isolate.var(&p.api_key_env).is_some()).map(|(name, _)| name).collect();
+        isolate.catalog.providers().filter(|(_, p)| isolate.has_own_key(&p.api_key_env)).map(|(name, _)| name).collect();
     if providers.is_empty() {
         missing.push("no provider has an API key: set OPENAI_API_KEY or another provider's".to_owned());
     }
