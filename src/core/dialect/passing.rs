@@ -181,14 +181,21 @@ mod tests {
         let read = Passing::embeddings(body).unwrap();
         assert_eq!((read.model.as_str(), read.max_output, read.stream), ("m", Some(0), false));
         assert_eq!(read.edit(body, "n", None), br#"{"input":["a","b"],"model":"n","dimensions":5}"#);
-        for (body, param) in [(r#"{"model":"m"}"#, "input"), (r#"{"model":"m","input":[ ]}"#, "input"), (r#"{"input":"a"}"#, "model"), (r#"{"model":"m","input":5}"#, "input")] {
+        for (body, param) in [
+            (r#"{"model":"m"}"#, "input"),
+            (r#"{"model":"m","input":[ ]}"#, "input"),
+            (r#"{"input":"a"}"#, "model"),
+            (r#"{"model":"m","input":5}"#, "input"),
+        ] {
             assert!(matches!(Passing::embeddings(body.as_bytes()), Err(Wrong::Field { param: told, .. }) if told == param), "{body}");
         }
     }
 
     #[test]
     fn what_a_provider_keeps_is_noticed() {
-        let stateful = |extra: &str| Passing::read(Dialect::OpenAiResponses, format!(r#"{{"model":"a","input":"x"{extra}}}"#).as_bytes()).unwrap().stateful;
+        let stateful = |extra: &str| {
+            Passing::read(Dialect::OpenAiResponses, format!(r#"{{"model":"a","input":"x"{extra}}}"#).as_bytes()).unwrap().stateful
+        };
         assert!(stateful(r#","previous_response_id":"r""#) && stateful(r#","background":true"#));
         assert!(!stateful("") && !stateful(r#","background":false,"conversation":null"#));
     }

@@ -224,6 +224,13 @@ impl Tap {
     }
 }
 
+/// One that has seen nothing: what is left where a tap was taken out.
+impl Default for Tap {
+    fn default() -> Tap {
+        Tap::new(Dialect::OpenAiChat, Dialect::OpenAiChat, Face::default(), Wanted::default())
+    }
+}
+
 /// A copy of bytes, given up when it grows too large.
 #[derive(Clone, Debug, Default)]
 struct Copied {
