@@ -67,7 +67,7 @@ impl Isolate {
     /// Whether somebody can pay for what a provider does for this tenant: as far as the names tell.
     pub fn has_key(&self, config: &Config, provider: &str, row: &Provider) -> bool {
         let own = config.providers.get(provider).is_some_and(|p| p.base_url.is_some() || !p.keys.is_empty());
-        own || self.has_own_key(&row.api_key_env)
+        own || self.configured(provider, row)
     }
 
     /// A secret that was opened before.

@@ -30,7 +30,7 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
     missing.extend(isolate.misconfigured.clone());
     missing.extend(vault::misconfigured(isolate));
     let providers: Vec<&str> =
-        isolate.catalog.providers().filter(|(_, p)| isolate.has_own_key(&p.api_key_env)).map(|(name, _)| name).collect();
+        isolate.catalog.providers().filter(|(name, row)| isolate.configured(name, row)).map(|(name, _)| name).collect();
     if providers.is_empty() {
         missing.push("no provider has an API key: set OPENAI_API_KEY or another provider's".to_owned());
     }

@@ -57,6 +57,7 @@ mod path;
 mod responses;
 pub mod sigv4;
 mod stream;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 
