@@ -15,6 +15,9 @@ use tollgate_core::units::{Millis, Timestamp};
 /// Most secrets of tenants that are remembered open.
 const MAX_OPENED: usize = 1_000;
 
+/// Most access tokens that are remembered.
+const MAX_TOKENS: usize = 200;
+
 /// What the tenant's keys for a provider came to, by provider. There are as many as its document names.
 pub(super) type Rings = BTreeMap<String, Result<Rc<Ring>, String>>;
 
@@ -26,6 +29,8 @@ pub(super) struct Keys {
     own: RefCell<BTreeMap<String, Rc<Ring>>>,
     /// Secrets of tenants, by what they are bound to and the sealed text.
     opened: RefCell<BTreeMap<(String, String), Secret>>,
+    /// Access tokens of service accounts, or why there is none, and until when that holds.
+    tokens: RefCell<BTreeMap<KeyId, (Result<Secret, String>, Timestamp)>>,
 }
 
 impl KnownConfig {
@@ -82,6 +87,23 @@ impl Isolate {
             opened.clear();
         }
         opened.insert((bound_to.to_owned(), sealed.to_owned()), secret.clone());
+    }
+
+    /// The access token of a service account, or why there was none a moment ago.
+    pub fn google_token(&self, key: &KeyId, now: Timestamp) -> Option<Result<Secret, String>> {
+        self.keys.tokens.borrow().get(key).filter(|(_, until)| now < *until).map(|(token, _)| token.clone())
+    }
+
+    /// Remembers it.
+    pub fn remember_google_token(&self, key: &KeyId, token: &Result<Secret, String>, until: Timestamp, now: Timestamp) {
+        let mut tokens = self.keys.tokens.borrow_mut();
+        if tokens.len() >= MAX_TOKENS {
+            tokens.retain(|_, (_, until)| now < *until);
+        }
+        if tokens.len() >= MAX_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(key.clone(), (token.clone(), until));
     }
 
     /// The key to ask with next, for a request that has tried these: see [`Keyring::choose`].
