@@ -80,6 +80,11 @@ impl World {
         World(Rc::new(exchange))
     }
 
+    /// The JavaScript half.
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.0
+    }
+
     /// Builds the response.
     pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) -> JsValue {
         self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
