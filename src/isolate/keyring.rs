@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::catalog::Provider;
 use tollgate_core::config::Config;
-use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict};
+use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict, Why};
 use tollgate_core::secret::Secret;
 use tollgate_core::units::{Millis, Timestamp};
 
@@ -17,6 +17,9 @@ const MAX_OPENED: usize = 1_000;
 
 /// Most access tokens that are remembered.
 const MAX_TOKENS: usize = 200;
+
+/// A token, or why there is none, and until when that holds.
+type Fetched = (Result<Secret, String>, Timestamp);
 
 /// What the tenant's keys for a provider came to, by provider. There are as many as its document names.
 pub(super) type Rings = BTreeMap<String, Result<Rc<Ring>, String>>;
@@ -29,8 +32,8 @@ pub(super) struct Keys {
     own: RefCell<BTreeMap<String, Rc<Ring>>>,
     /// Secrets of tenants, by what they are bound to and the sealed text.
     opened: RefCell<BTreeMap<(String, String), Secret>>,
-    /// Access tokens of service accounts, or why there is none, and until when that holds.
-    tokens: RefCell<BTreeMap<KeyId, (Result<Secret, String>, Timestamp)>>,
+    /// Access tokens of service accounts.
+    tokens: RefCell<BTreeMap<KeyId, Fetched>>,
 }
 
 impl KnownConfig {
@@ -114,6 +117,10 @@ impl Isolate {
     /// A provider answered a request with this key. Returns a line for the log if the key is dead since.
     #[must_use = "the line is to be logged"]
     pub fn key_answered(&self, key: &ProviderKey, verdict: Verdict, retry_after: Option<Millis>, now: Timestamp) -> Option<String> {
+        if verdict == Verdict::Trouble(Why::Refused) {
+            // A token that was made with it may have been withdrawn.
+            self.keys.tokens.borrow_mut().remove(&key.id);
+        }
         self.keys.ring.borrow_mut().outcome(key, verdict, retry_after, now).map(|dead| line(&dead))
     }
 
@@ -139,7 +146,6 @@ fn line(dead: &Dead) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate_core::keyring::Why;
 
     const NOW: Timestamp = Timestamp(1_710_028_800_000);
 

@@ -70,3 +70,78 @@ async fn tenants_keys<W: Vault + Event>(
     }
     if keys.is_empty() { Err(told) } else { Ok(Rc::new(Ring::new(tenant.as_str(), provider, keys))) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, run};
+    use std::collections::BTreeMap;
+    use tollgate_core::config::Config;
+    use tollgate_core::secret::Secret;
+
+    struct Desk {
+        world: Fake,
+        isolate: Isolate,
+        tenant: TenantId,
+        secrets: BTreeMap<String, String>,
+    }
+
+    fn desk() -> Desk {
+        let vars = [("TOLLGATE_SECRETS_KEY", "00".repeat(32)), ("GROQ_API_KEY", "sk-operator".to_owned())];
+        let isolate = Isolate::new(vars.map(|(name, value)| (name.to_owned(), value)).into());
+        let mut desk = Desk { world: Fake::new(), isolate, tenant: TenantId::parse("acme").unwrap(), secrets: BTreeMap::new() };
+        for name in ["a", "b"] {
+            let sealed = run(vault::seal(&desk.world, &desk.isolate, &desk.tenant, name, &Secret::new(&format!("sk-{name}"))));
+            desk.secrets.insert(name.to_owned(), sealed.unwrap());
+        }
+        desk.secrets.insert("moved".to_owned(), desk.secrets["a"].clone());
+        desk
+    }
+
+    impl Desk {
+        fn learn(&self, providers: &str) -> KnownConfig {
+            let config: Config = serde_json::from_str(&format!(r#"{{"providers":{providers}}}"#)).unwrap();
+            self.isolate.learn(&self.tenant, 1, config, self.secrets.clone())
+        }
+
+        fn keys(&self, known: &KnownConfig, provider: &str) -> Result<Vec<String>, String> {
+            let ring = run(provider_keys(&self.world, &self.isolate, &self.tenant, known, provider))?;
+            Ok(ring.keys().iter().map(|key| format!("{}{}={}", key.owner, key.name, key.secret.reveal())).collect())
+        }
+    }
+
+    #[test]
+    fn the_tenants_keys_go_before_the_operators() {
+        let desk = desk();
+        let known = desk.learn(r#"{"groq":{"keys":["b","a"]}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap(), ["acmeb=sk-b", "acmea=sk-a"]);
+        let opened = desk.world.opened.get();
+        desk.keys(&known, "groq").unwrap();
+        assert_eq!(desk.world.opened.get(), opened, "they are remembered with the configuration");
+        assert_eq!(desk.keys(&desk.learn("{}"), "groq").unwrap(), ["GROQ_API_KEY=sk-operator"]);
+    }
+
+    #[test]
+    fn a_missing_secret_is_told_and_the_operators_key_is_not_used_instead() {
+        let desk = desk();
+        let known = desk.learn(r#"{"groq":{"keys":["gone"]},"openai":{"keys":["gone","b","moved"]},"mistral":{"keys":["moved"]}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured (secret `gone` of the tenant)");
+        assert_eq!(desk.keys(&known, "openai").unwrap(), ["acmeb=sk-b"], "the others are used");
+        assert_eq!(desk.keys(&known, "mistral").unwrap_err(), "its API key cannot be opened (secret `moved` of the tenant)");
+        let lines = desk.world.lines.borrow();
+        assert!(lines.iter().all(|line| line.contains(r#""event":"secret_not_opened""#) && line.contains("moved")), "{lines:?}");
+        assert_eq!(lines.len(), 2);
+        assert!(!lines.concat().contains("sk-"));
+    }
+
+    #[test]
+    fn the_operators_key_does_not_go_to_a_tenants_address() {
+        let desk = desk();
+        // A document that was stored before the rule would be refused today.
+        let known = desk.learn(r#"{"groq":{"base_url":"https://llm.example.com"},"free":{"base_url":"https://llm.example.com","format":"openai","auth":"none"}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured");
+        assert_eq!(desk.keys(&known, "free").unwrap(), [String::new(); 0]);
+        assert_eq!(desk.keys(&known, "openai").unwrap_err(), "no API key is configured (OPENAI_API_KEY)");
+        assert_eq!(desk.keys(&known, "nobody").unwrap_err(), "not configured");
+    }
+}
