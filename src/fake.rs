@@ -97,7 +97,7 @@ impl Vault for Fake {
         Some(plain.iter().map(|b| !b).chain(tag(key, nonce, bound_to, plain)).collect())
     }
     async fn open(&self, key: &[u8; 32], nonce: &[u8; 12], bound_to: &str, sealed: &[u8]) -> Option<Vec<u8>> {
-        self.opened.set(self.opened.get() + 1);
+        self.opened.set(self.opened.get().saturating_add(1));
         let (body, end) = sealed.split_at_checked(sealed.len().checked_sub(16)?)?;
         let plain: Vec<u8> = body.iter().map(|b| !b).collect();
         (tag(key, nonce, bound_to, &plain) == end).then_some(plain)

@@ -140,7 +140,7 @@ mod tests {
         // A document that was stored before the rule would be refused today.
         let known = desk.learn(r#"{"groq":{"base_url":"https://llm.example.com"},"free":{"base_url":"https://llm.example.com","format":"openai","auth":"none"}}"#);
         assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured");
-        assert_eq!(desk.keys(&known, "free").unwrap(), [String::new(); 0]);
+        assert!(desk.keys(&known, "free").unwrap().is_empty());
         assert_eq!(desk.keys(&known, "openai").unwrap_err(), "no API key is configured (OPENAI_API_KEY)");
         assert_eq!(desk.keys(&known, "nobody").unwrap_err(), "not configured");
     }
