@@ -9,7 +9,8 @@ use tollgate_core::catalog::Auth;
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::Ring;
 
-/// The keys of a provider for this tenant. Empty only for a provider that wants none.
+/// The keys of a provider for this tenant. Empty only for a provider that wants none, and for the
+/// operator's Amazon where its access key is to sign (`AWS_ACCESS_KEY_ID`).
 ///
 /// What they come to is remembered with the configuration: a changed secret is a new version of it.
 ///
@@ -39,7 +40,8 @@ pub async fn provider_keys<W: Vault + Event>(
         return Err("no API key is configured".to_owned());
     }
     let ring = isolate.own_keys(provider, &row.api_key_env);
-    if ring.keys().is_empty() { Err(format!("no API key is configured ({})", row.api_key_env)) } else { Ok(ring) }
+    let signs = row.auth() == Auth::Aws && isolate.var("AWS_ACCESS_KEY_ID").is_some();
+    if ring.keys().is_empty() && !signs { Err(format!("no API key is configured ({})", row.api_key_env)) } else { Ok(ring) }
 }
 
 /// The secrets that are there and open. One that does not is logged, and the others are used.
@@ -142,6 +144,13 @@ mod tests {
         assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured");
         assert!(desk.keys(&known, "free").unwrap().is_empty());
         assert_eq!(desk.keys(&known, "openai").unwrap_err(), "no API key is configured (OPENAI_API_KEY)");
+        // Nor does what Amazon's access key signs.
+        let vars = [("AWS_ACCESS_KEY_ID".to_owned(), "AKIA".to_owned())];
+        let desk = Desk { isolate: Isolate::new(vars.into()), ..desk };
+        assert!(desk.keys(&desk.learn("{}"), "bedrock").unwrap().is_empty());
+        let known = desk.learn(r#"{"bedrock":{"base_url":"https://llm.example.com"},"mine":{"keys":["gone"],"base_url":"https://llm.example.com","format":"bedrock"}}"#);
+        assert_eq!(desk.keys(&known, "bedrock").unwrap_err(), "no API key is configured");
+        assert_eq!(desk.keys(&known, "mine").unwrap_err(), "no API key is configured (secret `gone` of the tenant)");
         assert_eq!(desk.keys(&known, "nobody").unwrap_err(), "not configured");
     }
 }
