@@ -95,7 +95,7 @@ fn whole<W: World + Clone + 'static>(
     let Answered { held, call, target, incoming, mut before, began, slot, .. } = answered;
     let body = incoming.whole.unwrap_or_default();
     let told = usage_of_answer(&body);
-    let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: quarter(body.len()), cached_input: 0 });
+    let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: quarter(body.len()), ..Usage::default() });
     let now = world.now();
     let latency = now.since(began);
     let attempt = ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency);
@@ -152,7 +152,7 @@ fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered
         }
         world.close(last).await;
         let told = meter.usage();
-        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: meter.estimated_output(), cached_input: 0 });
+        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: meter.estimated_output(), ..Usage::default() });
         before.push(ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte));
         if let (Outcome::Ok, Some(bytes)) = (outcome, meter.take_kept()) {
             held.complete(&world, &content_type, &bytes);

@@ -3,7 +3,7 @@
 //! `providers.json` is written by hand; `prices.json` by `scripts/prices` from the PyPI package
 //! `genai-prices` (MIT). Operators add providers of their own with `TOLLGATE_PROVIDERS`.
 
-use crate::price::{Price, PriceSpec, Rates};
+use crate::price::{Price, PriceSpec, RateText, Rates};
 use crate::units::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -67,7 +67,7 @@ struct StepRow<'a> {
 
 impl RateRow<'_> {
     fn rates(&self) -> Option<Rates> {
-        Rates::read(self.input, self.output, self.cached)
+        RateText { input: self.input, output: self.output, cached_input: self.cached, ..RateText::default() }.rates()
     }
 }
 
@@ -155,7 +155,7 @@ fn listed(source: &str, provider: &str, model: &str, row: &PriceRow<'_>) -> Opti
     }
     let id = format!("{source}:{provider}/{model}");
     let rules = row.r#match.iter().filter_map(|(kind, text)| Some((kind.chars().next()?, (*text).to_owned())));
-    Some(ModelRow { rules: rules.collect(), price: Price { id, base: row.rates.rates()?, steps } })
+    Some(ModelRow { rules: rules.collect(), price: Price { id, base: row.rates.rates()?, steps, ..Price::default() } })
 }
 
 fn check(name: &str, provider: &Provider) -> Result<(), String> {
