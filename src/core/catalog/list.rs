@@ -178,7 +178,7 @@ impl Section {
     fn find(&self, model: &str) -> Option<Row> {
         let name = |row: &&'static str| row.split_once('|').map_or(*row, |(name, _)| name);
         // A row's own name is the closest rule there is: most look-ups end here.
-        let own = self.models.binary_search_by(|row| name(&row).cmp(model)).ok().and_then(|at| self.models.get(at));
+        let own = self.models.binary_search_by(|row| name(row).cmp(model)).ok().and_then(|at| self.models.get(at));
         if let Some(row) = own.map(|text| Row::of(text)).filter(|row| row.rules().any(|rule| rule == ('=', row.name))) {
             return Some(row);
         }
