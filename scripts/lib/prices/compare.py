@@ -70,3 +70,26 @@ def changes(before, after):
                 fields = sorted(f for f in {*old[model], *new[model]} if old[model].get(f) != new[model].get(f))
                 out.append(f"~ {name}/{model}  " + "; ".join(f"{f}: {old[model].get(f)} → {new[model].get(f)}" for f in fields))
     return out
+
+
+def census(book, second, prefixes):
+    """Of each section: how many models both sources know by the same name, how many of these agree on input and
+    output to one per cent, and which are more than MOST apart."""
+    out = []
+    for name, section in sorted(book["providers"].items()):
+        known, close, apart = 0, 0, []
+        for model, row in section["models"].items() if prefixes.get(name) else ():
+            found = next((second[p + model] for p in prefixes[name] if p + model in second), {})
+            theirs = [found.get(f) for f in ("input_cost_per_token", "output_cost_per_token")]
+            if not theirs[0]:
+                continue
+            known += 1
+            first, _ = rows.price_read(row["price"])
+            pairs = [(decimal.Decimal(first[p]), decimal.Decimal(str(t or 0)) * 1_000_000) for p, t in zip(("input", "output"), theirs)]
+            gap = max(abs(a - b) / max(a, b, decimal.Decimal("1e-9")) for a, b in pairs)
+            close += gap <= decimal.Decimal("0.01")
+            if gap > MOST:
+                apart.append(model)
+        if known:
+            out.append((name, len(section["models"]), known, close, apart))
+    return out
