@@ -1,10 +1,11 @@
 //! Requests and answers as plain values.
 
+use tollgate_core::dialect::Dialect;
 use tollgate_core::failure::Failure;
 use tollgate_core::units::Timestamp;
 
 /// The request headers that the gateway reads, in the order in which they cross into wasm.
-pub const HEADERS: [&str; 19] = [
+pub const HEADERS: [&str; 21] = [
     "authorization",
     "x-api-key",
     "content-type",
@@ -20,6 +21,8 @@ pub const HEADERS: [&str; 19] = [
     "x-tollgate-session",
     "idempotency-key",
     "anthropic-version",
+    "anthropic-beta",
+    "x-tollgate-hops",
     "if-match",
     "openai-organization",
     "openai-project",
@@ -117,9 +120,10 @@ impl<A> Response<A> {
         Response { status, headers, body: Body::Bytes(body.into_bytes()) }
     }
 
-    /// A failure in OpenAI's shape.
-    pub fn failure(failure: &Failure) -> Response<A> {
-        let mut response = Response::json(failure.status(), failure.openai_body());
+    /// A failure in the client's words.
+    pub fn failure(failure: &Failure, dialect: Dialect, request_id: &str) -> Response<A> {
+        let mut response = Response::json(failure.status(), String::new());
+        response.body = Body::Bytes(dialect.encode_failure(failure, request_id));
         if let Some(ms) = failure.retry_after() {
             // Whole seconds are rounded up: who waits them out is let in.
             let seconds = ms.saturating_add(999).checked_div(1_000).unwrap_or(0);

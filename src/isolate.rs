@@ -1,10 +1,11 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
+use crate::serve::outgoing::may_call;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tollgate_core::auth;
-use tollgate_core::catalog::Catalog;
+use tollgate_core::catalog::{Auth, Catalog, Provider};
 use tollgate_core::config::Config;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
@@ -115,6 +116,26 @@ impl Isolate {
     /// A variable or secret; `None` if it is unset or blank.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
+    }
+
+    /// Whether there is what a provider needs: its key, or for those that need none the operator's word
+    /// where it is.
+    pub fn configured(&self, name: &str, row: &Provider) -> bool {
+        match row.auth() {
+            Auth::None => self.own_base_url(name).is_some() || may_call(&row.base_url, self.plain_http_hosts()),
+            Auth::Aws => self.var(&row.api_key_env).or_else(|| self.var("AWS_ACCESS_KEY_ID")).is_some(),
+            _ => self.var(&row.api_key_env).is_some(),
+        }
+    }
+
+    /// The operator's own address for a provider: `<PROVIDER>_BASE_URL`.
+    pub fn own_base_url(&self, provider: &str) -> Option<&str> {
+        self.var(&format!("{}_BASE_URL", provider.to_ascii_uppercase().replace('-', "_")))
+    }
+
+    /// Hosts and ports that may be called by plain http.
+    pub fn plain_http_hosts(&self) -> &str {
+        self.var("TOLLGATE_PLAIN_HTTP_HOSTS").unwrap_or_default()
     }
 
     /// Whether each request is logged.

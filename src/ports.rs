@@ -5,8 +5,8 @@
 
 use std::future::Future;
 use tollgate_core::cache::{CacheKey, Kept};
+use tollgate_core::dialect::tap::Tap;
 use tollgate_core::ids::TenantId;
-use tollgate_core::sse::Meter;
 use tollgate_core::units::{Millis, Timestamp};
 
 /// Time and chance.
@@ -100,15 +100,33 @@ pub enum StreamEnd {
     Broken,
 }
 
+/// How far a stream came before anything of it went to the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Primed {
+    /// It has begun, has failed, or has been waited for long enough.
+    Ready,
+    /// It is over.
+    Ended,
+    /// It broke off.
+    Broken,
+    /// The client went away.
+    ClientGone,
+}
+
 /// Providers.
 pub trait Upstream {
     /// An answer whose bytes are still outside.
     type Answer;
     /// Asks.
     async fn send(&self, request: Outgoing) -> Result<Incoming<Self::Answer>, NoAnswer>;
-    /// Moves a stream to the client through the meter. It may be silent for `idle`, and last `total`,
+    /// Reads a stream until the tap says that it has begun or failed, within bounds of bytes, chunks and time.
+    /// What was read waits, as the tap gave it, for [`Upstream::relay`].
+    async fn prime(&self, tap: Tap) -> (Tap, Primed);
+    /// Lets go of a stream that was primed and will not be relayed.
+    fn drop_stream(&self);
+    /// Moves a stream to the client through the tap. It may be silent for `idle`, and last `total`,
     /// milliseconds; after `heartbeat` of silence, and again after each, the client is sent a comment.
-    async fn relay(&self, meter: Meter, idle: Millis, total: Millis, heartbeat: Millis) -> (Meter, StreamEnd);
+    async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd);
     /// Ends the stream to the client after these bytes.
     async fn close(&self, last: Vec<u8>);
 }

@@ -136,6 +136,11 @@ pub enum Failure {
         /// Its error's param, where it has one.
         param: Option<String>,
     },
+    /// The request came through this kind of gateway too often.
+    Loop {
+        /// How often.
+        hops: u64,
+    },
     /// The upstream took too long.
     UpstreamTimeout,
     /// The client went away.
@@ -176,6 +181,7 @@ impl Failure {
             F::Upstream { .. } => 502,
             F::LedgerUnavailable | F::Overloaded | F::NotConfigured { .. } => 503,
             F::NotCached | F::UpstreamTimeout => 504,
+            F::Loop { .. } => 508,
         }
     }
 
@@ -224,6 +230,7 @@ impl Failure {
             F::Upstream { .. } => "upstream_error",
             F::UpstreamRefused { code, .. } => code.as_deref().unwrap_or("upstream_refused"),
             F::UpstreamTimeout => "upstream_timeout",
+            F::Loop { .. } => "loop_detected",
             F::ClientGone => "client_gone",
             F::LedgerUnavailable => "ledger_unavailable",
             F::Overloaded => "overloaded",
@@ -261,6 +268,7 @@ impl Failure {
             F::NotCached => "No answer to this request is stored, and x-tollgate-cache: only forbids asking the provider.".into(),
             F::Upstream { attempts, .. } => format!("Every target failed ({}). Try again later.", attempts.join("; ")),
             F::UpstreamRefused { message, .. } => message.clone(),
+            F::Loop { hops } => format!("This request came through {hops} gateways already: a gateway has itself among its providers. The operator has to correct a base URL."),
             F::UpstreamTimeout => "The provider took too long. Try again, or raise x-tollgate-timeout-ms.".into(),
             F::ClientGone => "The client closed the connection.".into(),
             F::LedgerUnavailable => "The tenant's ledger did not answer; nothing was sent to a provider. Try again.".into(),

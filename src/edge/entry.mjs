@@ -167,6 +167,7 @@ class Exchange {
     this.status = 0;
     this.flag = 0;
     this.upstream = null;
+    this.ended = false;
     this.answer = null;
     this.answerHead = "";
     if (this.gone) return this.fail(FLAGS.gone, "client gone");
@@ -194,7 +195,7 @@ class Exchange {
       headersIn = true;
       const h = response.headers;
       const type = h.get("content-type") ?? "";
-      if (response.ok && type.startsWith("text/event-stream")) {
+      if (response.ok && (type.startsWith("text/event-stream") || type.startsWith("application/vnd.amazon.eventstream"))) {
         this.upstream = response.body;
       } else {
         const length = h.get("content-encoding") === null ? Number(h.get("content-length")) || 0 : 0;
@@ -240,13 +241,53 @@ class Exchange {
   }
 
   /**
-   * Moves the stream to the client through the meter. Resolves to how it ended: 0 whole, 1 timeout,
+   * Reads the stream until the tap says that its answer has begun, or will never, or for `waitMs`, `most`
+   * bytes or `chunks` chunks. What came waits for relay(), as the tap gave it. Resolves to 0, or to how it
+   * ended: 1 at its end, 2 client gone, 3 broken off.
+   */
+  async prime(tap, waitMs, most, chunks) {
+    this.watch();
+    const reader = (this.reader = this.upstream.getReader());
+    this.first = [];
+    this.reading = null;
+    let timer;
+    const waited = new Promise((resolve) => (timer = setTimeout(resolve, waitMs, null)));
+    try {
+      for (let size = 0; size < most && this.first.length < chunks; ) {
+        this.reading = reader.read();
+        const read = await Promise.race([this.reading, waited]);
+        if (read === null) return 0; // the read goes on; relay() awaits it
+        this.reading = null;
+        if (read.done) {
+          this.ended = true;
+          return 1;
+        }
+        size += read.value.byteLength;
+        const changed = tap.push(read.value);
+        this.first.push(changed === undefined ? read.value : changed);
+        if (tap.ready()) return 0;
+      }
+      return 0;
+    } catch {
+      return this.gone ? 2 : 3;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  /** Lets go of a stream that will not be relayed. */
+  drop() {
+    this.abort?.abort();
+    this.reader?.cancel().catch(() => {});
+  }
+
+  /**
+   * Moves the stream to the client through the tap. Resolves to how it ended: 0 whole, 1 timeout,
    * 2 client gone, 3 broken off. While upstream is silent a comment goes out every `heartbeatMs`, which
    * keeps idle connections open and lets a client that left be noticed.
    */
-  async relay(meter, idleMs, totalMs, heartbeatMs) {
-    this.watch();
-    const reader = this.upstream.getReader();
+  async relay(tap, idleMs, totalMs, heartbeatMs) {
+    const { reader } = this;
     const writer = this.writable.getWriter();
     let ended = 0;
     let moved = Date.now();
@@ -265,16 +306,30 @@ class Exchange {
       const now = Date.now();
       if (this.gone) stop(2);
       else if (now - moved > idleMs || now - started > totalMs) stop(1);
-      else if (now - Math.max(moved, beat) >= heartbeatMs && !meter.busy()) {
+      else if (now - Math.max(moved, beat) >= heartbeatMs && !tap.busy()) {
         beat = now;
         writer.write(HEARTBEAT).catch(() => stop(2));
       }
     }, period);
     // A client that leaves shows as a failed or closed writer even while upstream is silent.
     writer.closed.catch(() => stop(2));
+    const give = async (bytes) => {
+      if (bytes.byteLength === 0) return true;
+      try {
+        await writer.write(bytes);
+        return true;
+      } catch {
+        stop(2);
+        return false;
+      }
+    };
     try {
-      for (;;) {
-        const { done, value } = await reader.read();
+      let open = true;
+      for (const bytes of this.first) open = open && (await give(bytes));
+      this.first = [];
+      while (open && !this.ended) {
+        const { done, value } = await (this.reading ?? reader.read());
+        this.reading = null;
         if (done) break;
         moved = Date.now();
         streamed += value.byteLength;
@@ -282,16 +337,8 @@ class Exchange {
           stop(3);
           break;
         }
-        const changed = meter.push(value);
-        const bytes = changed === undefined ? value : changed;
-        if (bytes.byteLength > 0) {
-          try {
-            await writer.write(bytes);
-          } catch {
-            stop(2);
-            break;
-          }
-        }
+        const changed = tap.push(value);
+        open = await give(changed === undefined ? value : changed);
       }
     } catch {
       if (!ended) ended = this.gone ? 2 : 3;

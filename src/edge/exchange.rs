@@ -1,12 +1,12 @@
 //! One event: the ports on top of `Exchange` of `entry.mjs`.
 
 use crate::http::flat;
-use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, ResponseCache, StreamEnd, Unavailable, Upstream};
+use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream};
 use std::future::Future;
 use std::rc::Rc;
 use tollgate_core::cache::{CacheKey, Kept};
+use tollgate_core::dialect::tap::{State, Tap};
 use tollgate_core::ids::TenantId;
-use tollgate_core::sse::Meter;
 use tollgate_core::units::{Millis, Timestamp};
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::{JsFuture, future_to_promise};
@@ -43,7 +43,11 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
-    fn relay(this: &Exchange, meter: &JsValue, idle: f64, total: f64, heartbeat: f64) -> js_sys::Promise;
+    fn prime(this: &Exchange, tap: &JsValue, wait: f64, most: u32, chunks: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method, js_name = drop)]
+    fn drop_stream(this: &Exchange);
+    #[wasm_bindgen(method)]
+    fn relay(this: &Exchange, tap: &JsValue, idle: f64, total: f64, heartbeat: f64) -> js_sys::Promise;
     #[wasm_bindgen(method)]
     fn close(this: &Exchange, last: js_sys::Uint8Array) -> js_sys::Promise;
     #[wasm_bindgen(method)]
@@ -55,6 +59,9 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn respond(this: &Exchange, status: u16, headers: &str, body: Option<js_sys::Uint8Array>, own: u8) -> JsValue;
 }
+
+/// Headers of providers' answers that clients are handed on. `entry.mjs` reads them in this order.
+const HANDED_ON: [&str; 2] = ["openai-processing-ms", "openai-version"];
 
 /// How long a look into KV may take, in milliseconds.
 const CACHE_WAIT: f64 = 200.0;
@@ -131,23 +138,42 @@ impl Objects for World {
     }
 }
 
-/// The meter as JavaScript holds it while it moves a stream.
+/// A tap as JavaScript holds it while it moves a stream.
 #[wasm_bindgen]
-pub struct StreamMeter {
-    meter: Rc<std::cell::RefCell<Meter>>,
+pub struct StreamTap {
+    tap: Rc<std::cell::RefCell<Tap>>,
 }
 
 #[wasm_bindgen]
-impl StreamMeter {
+impl StreamTap {
     /// The next bytes. Undefined: pass them on as they are.
     pub fn push(&self, chunk: &[u8]) -> Option<js_sys::Uint8Array> {
-        self.meter.borrow_mut().push(chunk).map(|bytes| bytes.as_slice().into())
+        self.tap.borrow_mut().push(chunk).map(|bytes| bytes.as_slice().into())
+    }
+
+    /// Whether the answer has begun, or will never.
+    pub fn ready(&self) -> bool {
+        self.tap.borrow().state() != State::Waiting
     }
 
     /// Whether an event has begun to go out and not ended: nothing may be put in between.
     pub fn busy(&self) -> bool {
-        self.meter.borrow().inside_event()
+        self.tap.borrow().inside_event()
     }
+}
+
+/// How long a stream is waited for, after its headers, before the client is told that it has begun.
+const PRIME_WAIT: f64 = 10_000.0;
+/// Most bytes, and most chunks, of a stream that are read before.
+const PRIME_BYTES: u32 = 64 * 1024;
+const PRIME_CHUNKS: u32 = 64;
+
+/// Lends a tap to JavaScript.
+async fn lend(tap: Tap, moved: impl FnOnce(&JsValue) -> js_sys::Promise) -> (Tap, Option<f64>) {
+    let shared = Rc::new(std::cell::RefCell::new(tap));
+    let handle = JsValue::from(StreamTap { tap: Rc::clone(&shared) });
+    let end = JsFuture::from(moved(&handle)).await;
+    (shared.take(), end.ok().and_then(|v| v.as_f64()))
 }
 
 impl Upstream for World {
@@ -172,7 +198,7 @@ impl Upstream for World {
         let content_type = next().unwrap_or_else(|| "application/json".to_owned());
         let retry_after = next();
         let mut headers = Vec::new();
-        for name in ["openai-processing-ms", "openai-version"] {
+        for name in HANDED_ON {
             if let Some(value) = next() {
                 headers.push((name, value));
             }
@@ -181,17 +207,30 @@ impl Upstream for World {
         Ok(Incoming { status: self.0.status(), content_type, retry_after, headers, whole, answer: Outside })
     }
 
-    async fn relay(&self, meter: Meter, idle: Millis, total: Millis, heartbeat: Millis) -> (Meter, StreamEnd) {
-        let shared = Rc::new(std::cell::RefCell::new(meter));
-        let handle = JsValue::from(StreamMeter { meter: Rc::clone(&shared) });
-        let end = JsFuture::from(self.0.relay(&handle, ms(idle), ms(total), ms(heartbeat))).await;
-        let end = match end.ok().and_then(|v| v.as_f64()) {
+    async fn prime(&self, tap: Tap) -> (Tap, Primed) {
+        let (tap, end) = lend(tap, |handle| self.0.prime(handle, PRIME_WAIT, PRIME_BYTES, PRIME_CHUNKS)).await;
+        let primed = match end {
+            Some(0.0) => Primed::Ready,
+            Some(1.0) => Primed::Ended,
+            Some(2.0) => Primed::ClientGone,
+            _ => Primed::Broken,
+        };
+        (tap, primed)
+    }
+
+    fn drop_stream(&self) {
+        self.0.drop_stream();
+    }
+
+    async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd) {
+        let (tap, end) = lend(tap, |handle| self.0.relay(handle, ms(idle), ms(total), ms(heartbeat))).await;
+        let end = match end {
             Some(0.0) => StreamEnd::Closed,
             Some(1.0) => StreamEnd::Timeout,
             Some(2.0) => StreamEnd::ClientGone,
             _ => StreamEnd::Broken,
         };
-        (shared.take(), end)
+        (tap, end)
     }
 
     async fn close(&self, last: Vec<u8>) {

@@ -8,7 +8,7 @@ use crate::http::{Body, HEADERS, Head};
 use crate::isolate::Isolate;
 use crate::ports::Clock;
 use exchange::World;
-pub use exchange::{Exchange, StreamMeter};
+pub use exchange::{Exchange, StreamTap};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;

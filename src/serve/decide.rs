@@ -1,5 +1,6 @@
 //! Between reading and admission: what this configuration makes of the request.
 
+use super::asked::Endpoint;
 use super::facts::Facts;
 use super::identify::Caller;
 use super::look_up::{Found, Slot, look_up, slot};
@@ -87,10 +88,14 @@ pub async fn decide<W: World>(
     let plan = isolate.plan(known, &bid.model)?;
     facts.route = Some(plan.reason.clone());
     let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
-    let input = bytes.saturating_add(call.request.remote_images.saturating_mul(REMOTE_IMAGE));
+    let input = bytes.saturating_add(call.request.remote_media.saturating_mul(REMOTE_IMAGE));
     let choices = call.request.choices;
     let max_output = bid.clamp.map(|each| each.saturating_mul(choices)).or(call.request.max_output);
     let (worst_case, input_cost) = plan.worst_case(input, max_output, choices);
+    // Nobody charges for counting tokens.
+    let counts = call.request.endpoint == Endpoint::CountTokens;
+    let (worst_case, input_cost) = if counts { (NanoUsd::ZERO, NanoUsd::ZERO) } else { (worst_case, input_cost) };
+    let input = if counts { 0 } else { input };
     let tokens = TokenBound { input, output: plan.most_output(max_output, choices) };
     let slot = slot(&caller.tenant, &known.config, &plan, call);
     let mut found = None;

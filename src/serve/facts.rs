@@ -8,6 +8,7 @@ use crate::ports::Event;
 use serde_json::{Map, Value, json};
 use tollgate_core::budget::Measure;
 use tollgate_core::degrade::Degrade;
+use tollgate_core::dialect::Dropped;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::ulid;
 use tollgate_core::price::Usage;
@@ -52,6 +53,8 @@ pub struct Facts {
     shadow: Vec<String>,
     /// Most output tokens of each choice, where policy lowered them.
     pub clamp: Option<u64>,
+    /// What the target could not be told.
+    pub dropped: Dropped,
     /// Headers of the provider that may be handed on.
     pub upstream_headers: Vec<(&'static str, String)>,
     code: Option<String>,
@@ -67,7 +70,7 @@ impl Facts {
             client_request_id: client_id.map(|id| id.chars().take(128).collect()),
             clock: Clockwork { started: now, ..Clockwork::default() },
             data_plane: head.path.starts_with("/v1/"),
-            anthropic: head.header("anthropic-version").is_some(),
+            anthropic: head.path.starts_with("/v1/messages") || head.header("anthropic-version").is_some(),
             tenant: None,
             key: None,
             cache: "bypass",
@@ -82,6 +85,7 @@ impl Facts {
             degraded: Vec::new(),
             shadow: Vec::new(),
             clamp: None,
+            dropped: Dropped::default(),
             upstream_headers: Vec::new(),
             code: None,
         }
@@ -181,6 +185,9 @@ impl Facts {
         }
         if let Some(tokens) = self.clamp {
             headers.push(("x-tollgate-max-tokens", tokens.to_string()));
+        }
+        if !self.dropped.is_empty() {
+            headers.push(("x-tollgate-dropped", self.dropped.header()));
         }
         headers.extend(self.upstream_headers.iter().cloned());
         response

@@ -36,11 +36,11 @@ const STALE_S: u32 = 86_400;
 /// The slot of a request, if the tenant keeps answers and the caller does not object.
 pub fn slot(tenant: &TenantId, config: &Config, plan: &Plan, call: &Call) -> Option<Slot> {
     let policy = config.cache;
-    if !policy.enabled || !(call.cache.reads() || call.cache.writes()) {
+    if !policy.enabled || !call.request.repeatable || !(call.cache.reads() || call.cache.writes()) {
         return None;
     }
     let targets: Vec<String> = plan.targets.iter().map(|t| format!("{}/{}", t.provider, t.model)).collect();
-    let key = CacheKey::new(tenant, "/v1/chat/completions", &targets, &call.body)?;
+    let key = CacheKey::new(tenant, call.request.endpoint.path(), &targets, &call.body)?;
     let ttl_s = call.cache_ttl_s.unwrap_or(policy.ttl_s);
     let steps = config.limits.iter().map(|l| &l.when_exceeded).chain(config.budgets.iter().map(|b| &b.when_exceeded));
     let stale = steps.flatten().any(|step| *step == Step::Cache);

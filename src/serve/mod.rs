@@ -2,16 +2,19 @@
 //!
 //! [`identify`] → [`read`] → [`look_up`] → [`admit`] → [`attempt`] → [`relay`] → [`settle`]
 //!
-//! [`chat`] is the story; each station has one public function, and takes what the station before it
+//! [`ask`] is the story; each station has one public function, and takes what the station before it
 //! made. [`facts`] collects what the client and the log are told.
 
 pub mod admit;
+pub mod answer;
+pub mod asked;
 pub mod attempt;
 pub mod decide;
 pub mod facts;
 pub mod identify;
 pub mod look_up;
 pub mod models;
+pub mod outgoing;
 pub mod read;
 pub mod ready;
 pub mod relay;
@@ -22,8 +25,10 @@ use crate::http::{Body, Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
 use admit::Verdict;
+use asked::Endpoint;
 use facts::Facts;
 use std::rc::Rc;
+use tollgate_core::dialect::Dialect;
 use tollgate_core::failure::Failure;
 
 /// Answers a request.
@@ -41,7 +46,8 @@ pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>,
         Ok(response) => response,
         Err(failure) => {
             facts.failed(&failure);
-            Response::failure(&failure)
+            let dialect = Endpoint::at(&head.path).map_or(Dialect::OpenAiChat, Endpoint::dialect);
+            Response::failure(&failure, dialect, &facts.request_id)
         }
     };
     if bodiless {
@@ -60,11 +66,11 @@ async fn route<W: World + Clone + 'static>(
     facts: &mut Facts,
 ) -> Result<Response<W::Answer>, Failure> {
     let only = |allow: &'static str| if head.method == allow { Ok(()) } else { Err(Failure::MethodNotAllowed { allow }) };
+    if let Some(endpoint) = Endpoint::at(&head.path) {
+        only("POST")?;
+        return ask(world, isolate, head, endpoint, facts).await;
+    }
     match head.path.as_str() {
-        "/v1/chat/completions" => {
-            only("POST")?;
-            chat(world, isolate, head, facts).await
-        }
         "/v1/models" => {
             only("GET")?;
             models::list(world, isolate, head).await
@@ -100,22 +106,23 @@ async fn route<W: World + Clone + 'static>(
     }
 }
 
-/// One chat completion.
-async fn chat<W: World + Clone + 'static>(
+/// One request for a model.
+async fn ask<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
     head: &Head,
+    endpoint: Endpoint,
     facts: &mut Facts,
 ) -> Result<Response<W::Answer>, Failure> {
     let caller = identify::caller(isolate, head)?;
     facts.caller(&caller, world.now());
-    let call = match read::call(world, head).await {
+    let call = match read::call(world, head, endpoint).await {
         Ok(call) => call,
         // Who may not ask at all learns nothing else.
         Err(failure) => return Err(identify::or_invalid_key(world, &caller, failure).await),
     };
     facts.read(&call, world.now());
-    let told = call.request.stream && call.request.include_usage;
+    let told = endpoint == Endpoint::Chat && call.request.stream && call.request.include_usage;
     let admitted = match admit::admit(world, isolate, caller, call, facts).await? {
         Verdict::Send(admitted) => *admitted,
         Verdict::Stored(stored) => {

@@ -47,7 +47,7 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
     let usable = usable(world, isolate, head).await?;
     let mut entries: Vec<Value> = usable.config.models.keys().filter(|m| usable.allows(m)).map(|m| usable.entry(m, "tollgate")).collect();
     for (provider, row) in isolate.catalog.providers() {
-        if isolate.var(&row.api_key_env).is_none() {
+        if !isolate.configured(provider, row) {
             continue;
         }
         let named = usable

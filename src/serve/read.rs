@@ -1,22 +1,26 @@
 //! Station 2: what is asked? The body is read once, within a cap; options stand in headers.
 
+use super::asked::{Asked, Endpoint};
 use crate::http::Head;
 use crate::ports::{Event, NoBody};
 use std::collections::BTreeMap;
 use tollgate_core::auth;
 use tollgate_core::cache::Mode;
-use tollgate_core::dialect::openai::{ChatRequest, Wrong};
 use tollgate_core::failure::Failure;
 use tollgate_core::units::{Millis, NanoUsd};
 
 /// Largest request body in bytes.
 pub const MAX_BODY: usize = 4 * 1024 * 1024;
 
+/// Most gateways of this kind that a request may have come through. More is a loop: a gateway that has
+/// itself among its providers.
+const MAX_HOPS: u64 = 3;
+
 /// A request that can be decided on.
 #[derive(Debug)]
 pub struct Call {
     /// What policy needs to know of it.
-    pub request: ChatRequest,
+    pub request: Asked,
     /// The body as sent.
     pub body: Vec<u8>,
     /// How to use the cache.
@@ -33,15 +37,20 @@ pub struct Call {
     pub session: String,
     /// Hashes of the `Idempotency-Key` and of what it stands for.
     pub idempotency: Option<(String, String)>,
+    /// How many gateways of this kind it came through.
+    pub hops: u64,
     /// Headers that go on to the provider.
     pub forward: Vec<(&'static str, String)>,
 }
+
+/// Headers of clients that go on to providers of the same maker's format.
+const FORWARDED: [&str; 5] = ["openai-organization", "openai-project", "openai-beta", "anthropic-version", "anthropic-beta"];
 
 /// Reads the request.
 ///
 /// # Errors
 /// What is wrong with it.
-pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
+pub async fn call<W: Event>(world: &W, head: &Head, endpoint: Endpoint) -> Result<Call, Failure> {
     let cache = option(head, "x-tollgate-cache", Mode::read, "is `use`, `skip`, `refresh` or `only`")?.unwrap_or_default();
     let number = |low: u64, high: u64| move |text: &str| text.parse::<u64>().ok().filter(|n| (low..=high).contains(n));
     let ttl = option(head, "x-tollgate-cache-ttl", number(1, 2_592_000), "is a whole number of seconds between 1 and 2592000")?;
@@ -52,17 +61,17 @@ pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
         let why = "dry runs are not offered yet; nothing was sent".to_owned();
         return Err(Failure::InvalidRequest { param: "x-tollgate-dry-run".to_owned(), why });
     }
+    let hops = option(head, "x-tollgate-hops", number(0, u64::MAX), "is a whole number")?.unwrap_or(0);
+    if hops >= MAX_HOPS {
+        return Err(Failure::Loop { hops });
+    }
     let body = json_body(world, head, MAX_BODY).await?;
-    let request = ChatRequest::read(&body).map_err(|wrong| match wrong {
-        Wrong::Json(why) => Failure::InvalidJson { why },
-        Wrong::Field { param, why } => Failure::InvalidRequest { param: param.to_owned(), why },
-    })?;
+    let request = Asked::read(endpoint, &body)?;
     let session = option(head, "x-tollgate-session", short(256), "has at most 256 characters")?.unwrap_or_default();
     let metadata = option(head, "x-tollgate-metadata", flat, "is a flat JSON object of at most 8 pairs of strings")?.unwrap_or_default();
     let idempotency = option(head, "idempotency-key", short(255), "has at most 255 characters")?;
     let idempotency = idempotency.map(|key| (auth::digest(&[key.as_bytes()]), auth::digest(&[head.path.as_bytes(), &body])));
-    let forward = ["openai-organization", "openai-project", "openai-beta"];
-    let forward = forward.into_iter().filter_map(|name| head.header(name).map(|v| (name, v.to_owned()))).collect();
+    let forward = FORWARDED.into_iter().filter_map(|name| head.header(name).map(|v| (name, v.to_owned()))).collect();
     Ok(Call {
         request,
         body,
@@ -73,6 +82,7 @@ pub async fn call<W: Event>(world: &W, head: &Head) -> Result<Call, Failure> {
         metadata,
         session,
         idempotency,
+        hops,
         forward,
     })
 }

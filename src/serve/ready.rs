@@ -28,7 +28,7 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
     }
     missing.extend(isolate.misconfigured.clone());
     let providers: Vec<&str> =
-        isolate.catalog.providers().filter(|(_, p)| isolate.var(&p.api_key_env).is_some()).map(|(name, _)| name).collect();
+        isolate.catalog.providers().filter(|(name, row)| isolate.configured(name, row)).map(|(name, _)| name).collect();
     if providers.is_empty() {
         missing.push("no provider has an API key: set OPENAI_API_KEY or another provider's".to_owned());
     }

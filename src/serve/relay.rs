@@ -1,6 +1,8 @@
 //! Station 6: the answer goes out. A whole one as it came; a stream through the meter, chunk by chunk.
 //! Either way the report follows.
 
+use super::answer::{Content, Whole};
+use super::asked::Endpoint;
 use super::attempt::{Answered, estimated_input};
 use super::facts::Facts;
 use super::look_up::{Found, Slot};
@@ -11,13 +13,13 @@ use crate::isolate::Isolate;
 use crate::ports::{StreamEnd, World};
 use std::rc::Rc;
 use tollgate_core::cache::{Kept, MAX_ANSWER as MAX_KEPT};
-use tollgate_core::dialect::openai::usage_of_answer;
+use tollgate_core::dialect::tap::Tap;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
 use tollgate_core::price::{Price, Usage};
 use tollgate_core::protocol::{Attempt, Outcome, StoredAnswer};
 use tollgate_core::sse::{Bill, Meter};
-use tollgate_core::units::{Millis, NanoUsd};
+use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
 /// Gives a stored answer. It costs nothing, and says so where the client asked.
 pub fn stored<W: World + Clone + 'static>(
@@ -45,7 +47,7 @@ pub fn stored<W: World + Clone + 'static>(
     };
     held.complete(world, &found.kept.content_type, &found.bytes);
     held.settle(world, isolate, vec![attempt]);
-    if call.request.stream && call.request.include_usage {
+    if call.request.endpoint == Endpoint::Chat && call.request.stream && call.request.include_usage {
         return answer(found.kept.content_type, Body::Bytes(free(found.bytes)));
     }
     answer(found.kept.content_type, Body::Whole(found.answer))
@@ -77,8 +79,24 @@ pub fn relay<W: World + Clone + 'static>(
     answered: Answered<W::Answer>,
     facts: &mut Facts,
 ) -> Response<W::Answer> {
-    facts.upstream_headers.clone_from(&answered.incoming.headers);
-    if answered.incoming.whole.is_some() { whole(world, isolate, answered, facts) } else { stream(world, isolate, answered) }
+    let Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot } = answered;
+    let slot = slot.filter(|_| call.cache.writes());
+    let given = Given { held, call, target, content_type, before, began, slot };
+    match content {
+        Content::Whole(content) => whole(world, isolate, given, content, answer, facts),
+        Content::Stream(tap) => stream(world, isolate, given, *tap, answer, deadline, i64::from(config.timeouts.idle_ms)),
+    }
+}
+
+/// An answer on its way.
+struct Given {
+    held: Held,
+    call: Call,
+    target: Target,
+    content_type: String,
+    before: Vec<Attempt>,
+    began: Timestamp,
+    slot: Option<Slot>,
 }
 
 fn answer<A>(content_type: String, body: Body<A>) -> Response<A> {
@@ -89,23 +107,32 @@ fn answer<A>(content_type: String, body: Body<A>) -> Response<A> {
 fn whole<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
-    answered: Answered<W::Answer>,
+    given: Given,
+    content: Whole,
+    own: Option<W::Answer>,
     facts: &mut Facts,
 ) -> Response<W::Answer> {
-    let Answered { held, call, target, incoming, mut before, began, slot, .. } = answered;
-    let body = incoming.whole.unwrap_or_default();
-    let told = usage_of_answer(&body);
-    let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: quarter(body.len()), cached_input: 0 });
-    let now = world.now();
-    let latency = now.since(began);
-    let attempt = ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency);
+    let Given { held, call, target, content_type, mut before, began, slot } = given;
+    let Whole { bytes, usage: told, .. } = content;
+    let usage =
+        told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: estimated_output(&call, &bytes), ..Usage::default() });
+    let latency = world.now().since(began);
+    before.push(ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency));
     facts.usage = Some(usage);
-    before.push(attempt);
     facts.cost = Some(cost(&before));
-    held.complete(world, &incoming.content_type, &body);
-    held_copy(world, &held, slot.filter(|_| call.cache.writes()), &target, &incoming.content_type, body);
+    held.complete(world, &content_type, &bytes);
+    let body = match own {
+        Some(own) => {
+            held_copy(world, &held, slot, &target, &content_type, bytes);
+            Body::Whole(own)
+        }
+        None => {
+            held_copy(world, &held, slot, &target, &content_type, bytes.clone());
+            Body::Bytes(bytes)
+        }
+    };
     held.settle(world, isolate, before);
-    answer(incoming.content_type, Body::Whole(incoming.answer))
+    answer(content_type, body)
 }
 
 /// Stores a copy, after the answer is out.
@@ -125,45 +152,48 @@ fn held_copy<W: World + Clone + 'static>(world: &W, held: &Held, slot: Option<Sl
     });
 }
 
-fn stream<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, answered: Answered<W::Answer>) -> Response<W::Answer> {
-    let Answered { held, call, target, incoming, mut before, began, deadline, config, slot } = answered;
-    let slot = slot.filter(|_| call.cache.writes());
-    let first_byte = world.now().since(began);
-    let idle = i64::from(config.timeouts.idle_ms);
-    let content_type = incoming.content_type.clone();
+fn stream<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    given: Given,
+    tap: Tap,
+    own: Option<W::Answer>,
+    deadline: Timestamp,
+    idle: Millis,
+) -> Response<W::Answer> {
+    let content_type = given.content_type.clone();
+    let first_byte = world.now().since(given.began);
     let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
     world.later(async move {
         let world = relayed;
-        let bill = Bill { price: target.price.clone(), before: cost(&before) };
-        let asked = call.request.include_usage;
-        let keep = if slot.is_some() || held.claimed() { MAX_KEPT } else { 0 };
-        let meter = Meter::new(!asked, keep).billed(asked.then_some(bill));
+        let Given { held, call, target, content_type, mut before, began, slot } = given;
         let total = deadline.since(world.now()).max(1);
-        let (mut meter, end) = world.relay(meter, idle, total, isolate.heartbeat()).await;
-        let mut last = meter.finish();
+        let (mut tap, end) = world.relay(tap, idle, total, isolate.heartbeat()).await;
+        let mut last = tap.finish();
         let outcome = match end {
-            StreamEnd::Closed if meter.whole() => Outcome::Ok,
+            StreamEnd::Closed if tap.whole() => Outcome::Ok,
             StreamEnd::Closed | StreamEnd::Broken => Outcome::Cut,
             StreamEnd::Timeout => Outcome::Timeout,
             StreamEnd::ClientGone => Outcome::ClientGone,
         };
         if let Some(failure) = in_band(outcome, &target) {
-            last.extend_from_slice(format!("\n\ndata: {}\n\n", failure.openai_body()).as_bytes());
+            last.extend(tap.fail(call.request.endpoint.dialect(), &failure));
         }
         world.close(last).await;
-        let told = meter.usage();
-        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: meter.estimated_output(), cached_input: 0 });
+        let told = tap.usage();
+        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: tap.estimated_output(), ..Usage::default() });
         before.push(ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte));
-        if let (Outcome::Ok, Some(bytes)) = (outcome, meter.take_kept()) {
+        if let (Outcome::Ok, Some(bytes)) = (outcome, tap.take_kept()) {
             held.complete(&world, &content_type, &bytes);
             held_copy(&world, &held, slot, &target, &content_type, bytes);
         }
         held.settle(&world, &isolate, before);
     });
-    answer(incoming.content_type, Body::Stream(incoming.answer))
+    // A stream is always the outside world's.
+    answer(content_type, own.map_or(Body::Empty, Body::Stream))
 }
 
-/// After the first byte the status is out: an error is told in the stream, and no `[DONE]` follows.
+/// After the first byte the status is out: an error is told in the stream, and nothing follows it.
 fn in_band(outcome: Outcome, target: &Target) -> Option<Failure> {
     match outcome {
         Outcome::Cut => Some(Failure::Upstream { attempts: vec![format!("{}: the stream broke off", target.provider)], retry_after: None }),
@@ -173,7 +203,7 @@ fn in_band(outcome: Outcome, target: &Target) -> Option<Failure> {
 }
 
 /// What attempts cost together.
-fn cost(attempts: &[Attempt]) -> NanoUsd {
+pub fn cost(attempts: &[Attempt]) -> NanoUsd {
     attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost))
 }
 
@@ -193,6 +223,10 @@ fn ended(target: &Target, outcome: Outcome, usage: Usage, estimated: bool, laten
     }
 }
 
-fn quarter(bytes: usize) -> u64 {
-    u64::try_from(bytes.div_ceil(4)).unwrap_or(u64::MAX)
+/// Output tokens of a whole answer whose provider does not tell: a quarter of its bytes. Vectors are none.
+fn estimated_output(call: &Call, body: &[u8]) -> u64 {
+    if call.request.endpoint == Endpoint::Embeddings {
+        return 0;
+    }
+    u64::try_from(body.len().div_ceil(4)).unwrap_or(u64::MAX)
 }

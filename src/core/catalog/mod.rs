@@ -3,35 +3,17 @@
 //! `providers.json` is written by hand; `prices.json` by `scripts/prices` from the PyPI package
 //! `genai-prices` (MIT). Operators add providers of their own with `TOLLGATE_PROVIDERS`.
 
-use crate::price::{Price, PriceSpec, Rates};
+mod provider;
+
+pub use provider::{Auth, Provider, Quirk};
+
+use crate::price::{Price, Rates};
 use crate::units::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 const PROVIDERS: &str = include_str!("providers.json");
 const PRICES: &str = include_str!("prices.json");
-
-/// A provider that speaks the OpenAI wire format.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Provider {
-    /// Where, without a slash at the end; `/chat/completions` is appended.
-    pub base_url: String,
-    /// The secret or variable that holds its key.
-    pub api_key_env: String,
-    /// Which part of the price list is its.
-    #[serde(default)]
-    prices: Option<String>,
-    /// The price of models that are in no list.
-    #[serde(default)]
-    pub default_price: Option<PriceSpec>,
-    /// Models to list, for providers whose models are in no list.
-    #[serde(default)]
-    pub models: Vec<String>,
-    /// Most output tokens of any of its models, where known.
-    #[serde(default)]
-    pub max_output_tokens: Option<Tokens>,
-}
 
 #[derive(Deserialize)]
 struct PriceFile<'a> {
@@ -163,10 +145,14 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
     if name.is_empty() || !name.bytes().all(ok) {
         return Err(format!("TOLLGATE_PROVIDERS: `{name}` is not a provider's name: lower-case letters, digits, `-`, `_`"));
     }
-    if !(provider.base_url.starts_with("https://") || provider.base_url.starts_with("http://")) || provider.base_url.ends_with('/') {
+    let sound = |url: &str| (url.starts_with("https://") || url.starts_with("http://")) && !url.ends_with('/');
+    if !sound(&provider.base_url) || !provider.base_urls.iter().all(|(_, url)| sound(url)) {
         return Err(format!(
             "TOLLGATE_PROVIDERS.{name}.base_url: must start with https:// (or http:// for hosts in TOLLGATE_PLAIN_HTTP_HOSTS) and not end with a slash"
         ));
+    }
+    if provider.formats.is_empty() {
+        return Err(format!("TOLLGATE_PROVIDERS.{name}.formats: name at least one"));
     }
     if provider.default_price.as_ref().is_some_and(|p| p.price("").is_none()) {
         return Err(format!("TOLLGATE_PROVIDERS.{name}.default_price: decimal strings in USD per million tokens"));
@@ -183,8 +169,7 @@ mod tests {
         let catalog = Catalog::new(None).unwrap();
         for (name, provider) in catalog.providers() {
             check(name, provider).unwrap();
-            let list = provider.prices.as_deref().unwrap();
-            assert!(!catalog.prices[list].is_empty(), "{name} has no prices");
+            assert!(provider.api_key_env.is_empty() == (provider.auth() == Auth::None), "{name} needs a key, or none");
         }
         let file: PriceFile<'_> = serde_json::from_str(PRICES).unwrap();
         let rows: usize = file.providers.values().map(BTreeMap::len).sum();

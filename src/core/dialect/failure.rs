@@ -28,6 +28,28 @@ impl Dialect {
     }
 }
 
+impl Dialect {
+    /// A failure of the gateway as the last event of a stream that has begun.
+    pub fn in_band(self, failure: &Failure) -> Vec<u8> {
+        let body = self.encode_failure(failure, "");
+        let text = String::from_utf8_lossy(&body);
+        match self {
+            Dialect::Anthropic => format!("event: error\ndata: {text}\n\n"),
+            Dialect::OpenAiResponses => {
+                let told = object! {
+                    "type": "error",
+                    "code": failure.code(),
+                    "message": failure.message(),
+                    "param": Json::Null,
+                };
+                format!("event: error\ndata: {}\n\n", told.to_text())
+            }
+            _ => format!("data: {text}\n\n"),
+        }
+        .into_bytes()
+    }
+}
+
 /// Anthropic's type for a failure, by its status as Anthropic's documentation pairs them.
 fn anthropic_kind(failure: &Failure) -> &'static str {
     match failure.status() {

@@ -57,6 +57,7 @@ mod path;
 mod responses;
 pub mod sigv4;
 mod stream;
+pub mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -65,13 +66,17 @@ pub use passing::Passing;
 pub use stream::{Decoder, Encoder, MAX_CONTENT, MAX_PARTS, Translator};
 
 use common::{Answer, Request, WireError};
+use serde::{Deserialize, Serialize};
 
 /// A wire format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Dialect {
     /// OpenAI Chat Completions, and all who speak it.
+    #[serde(rename = "openai")]
     OpenAiChat,
     /// OpenAI Responses.
+    #[serde(rename = "responses")]
     OpenAiResponses,
     /// Anthropic Messages.
     Anthropic,

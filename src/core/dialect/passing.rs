@@ -8,7 +8,7 @@ use super::Dialect;
 use super::common::Usage;
 use super::json::Json;
 use super::openai::Wrong;
-use super::openai::request::{top_level, utf8, wrong};
+use super::openai::request::{changed, span, top_level, utf8, wrong};
 use serde::Deserialize;
 
 /// Most output tokens that a caller may name; more is a typing error.
@@ -27,9 +27,19 @@ pub struct Passing {
     pub bytes: usize,
     /// Pictures and documents that the provider fetches itself, whose tokens the bytes don't bound.
     pub remote_media: u64,
+    /// Whether the answer depends on more than the request: on a conversation that the provider keeps.
+    pub stateful: bool,
     /// Where the model's value stands in the body.
     model_at: (usize, usize),
+    /// Where the bound of the output stands, if it does, and its name.
+    max_output_at: Option<(usize, usize)>,
+    max_output_name: &'static str,
+    /// After the opening brace.
+    after_brace: usize,
 }
+
+/// Fields that name something which a provider keeps.
+const KEPT: [&str; 4] = ["previous_response_id", "conversation", "background", "container"];
 
 impl Passing {
     /// Reads a request of a format that names its model in the body: Messages (also one that counts
@@ -42,10 +52,13 @@ impl Passing {
         let fields = top_level(text)?;
         let (model, model_at) = fields.model(text)?;
         let stream = fields.stream()?;
-        let max_output = match dialect {
-            Dialect::OpenAiResponses => fields.whole_number("max_output_tokens", 1, MAX_OUTPUT)?,
-            _ => fields.whole_number("max_tokens", 1, MAX_OUTPUT)?,
-        };
+        let max_output_name = if dialect == Dialect::OpenAiResponses { "max_output_tokens" } else { "max_tokens" };
+        let max_output = fields.whole_number(max_output_name, 1, MAX_OUTPUT)?;
+        let max_output_at = fields.only(max_output_name)?.and_then(|raw| span(text, raw.get()));
+        let mut stateful = false;
+        for name in KEPT {
+            stateful |= fields.only(name)?.is_some_and(|raw| !matches!(raw.get(), "null" | "false"));
+        }
         if dialect == Dialect::OpenAiResponses {
             if let Some(raw) = fields.only("input")? {
                 let known = raw.get().starts_with(['"', '[']) || raw.get() == "null";
@@ -63,15 +76,53 @@ impl Passing {
             _ => count("\"url\"").div_ceil(2).saturating_add(count("\"file_id\"")),
         };
         let remote_media = u64::try_from(remote).unwrap_or(u64::MAX);
-        Ok(Passing { model, stream, max_output, bytes: text.trim().len(), remote_media, model_at })
+        let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
+        let bytes = text.trim().len();
+        Ok(Passing { model, stream, max_output, bytes, remote_media, stateful, model_at, max_output_at, max_output_name, after_brace })
     }
 
-    /// The body for a provider: the model renamed, all else untouched.
-    pub fn edit(&self, body: &[u8], model: &str) -> Vec<u8> {
-        let (start, end) = self.model_at;
-        let name = serde_json::Value::from(model).to_string();
-        let (head, tail) = (body.get(..start).unwrap_or_default(), body.get(end..).unwrap_or_default());
-        [head, name.as_bytes(), tail].concat()
+    /// Reads a request for embeddings.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn embeddings(body: &[u8]) -> Result<Passing, Wrong> {
+        let text = utf8(body)?;
+        let fields = top_level(text)?;
+        let (model, model_at) = fields.model(text)?;
+        match fields.only("input")?.map(|raw| raw.get()) {
+            None | Some("null") => return wrong("input", "is missing"),
+            Some(raw) if !raw.starts_with(['"', '[']) => return wrong("input", "must be a string, an array of strings, or tokens"),
+            Some(raw) if raw.strip_prefix('[').is_some_and(|rest| rest.trim_start().starts_with(']')) => {
+                return wrong("input", "must not be empty");
+            }
+            Some(_) => {}
+        }
+        Ok(Passing {
+            model,
+            stream: false,
+            max_output: Some(0),
+            bytes: text.trim().len(),
+            remote_media: 0,
+            stateful: false,
+            model_at,
+            max_output_at: None,
+            max_output_name: "",
+            after_brace: 0,
+        })
+    }
+
+    /// The body for a provider: the model renamed, the output bound lowered where policy says so, all else
+    /// untouched.
+    pub fn edit(&self, body: &[u8], model: &str, max_output: Option<u64>) -> Vec<u8> {
+        let mut changes = vec![(self.model_at, serde_json::Value::from(model).to_string())];
+        match (max_output, self.max_output_at) {
+            (Some(tokens), Some(at)) => changes.push((at, tokens.to_string())),
+            (Some(tokens), None) => {
+                changes.push(((self.after_brace, self.after_brace), format!("\"{}\":{tokens},", self.max_output_name)));
+            }
+            (None, _) => {}
+        }
+        changed(body, changes)
     }
 }
 
@@ -100,7 +151,7 @@ mod tests {
 
     fn edited(dialect: Dialect, body: &str) -> String {
         let passing = Passing::read(dialect, body.as_bytes()).unwrap();
-        String::from_utf8(passing.edit(body.as_bytes(), "re\"al")).unwrap()
+        String::from_utf8(passing.edit(body.as_bytes(), "re\"al", None)).unwrap()
     }
 
     #[test]
@@ -110,6 +161,43 @@ mod tests {
             r#" {"x":[1e309,"\u0000"],"model" : "re\"al","max_tokens":5,"messages":[{}]} "#
         );
         assert_eq!(edited(Dialect::OpenAiResponses, r#"{"input":"hi","model":"a"}"#), r#"{"input":"hi","model":"re\"al"}"#);
+    }
+
+    #[test]
+    fn a_lowered_bound_stands_in_the_body() {
+        let lowered = |dialect: Dialect, body: &str| {
+            let passing = Passing::read(dialect, body.as_bytes()).unwrap();
+            String::from_utf8(passing.edit(body.as_bytes(), "b", Some(7))).unwrap()
+        };
+        let body = r#"{"max_tokens": 900,"model":"a","messages":[{}]}"#;
+        assert_eq!(lowered(Dialect::Anthropic, body), r#"{"max_tokens": 7,"model":"b","messages":[{}]}"#);
+        let body = r#"{"model":"a","input":"x"}"#;
+        assert_eq!(lowered(Dialect::OpenAiResponses, body), r#"{"max_output_tokens":7,"model":"b","input":"x"}"#);
+    }
+
+    #[test]
+    fn embeddings_are_read_and_renamed() {
+        let body = br#"{"input":["a","b"],"model":"m","dimensions":5}"#;
+        let read = Passing::embeddings(body).unwrap();
+        assert_eq!((read.model.as_str(), read.max_output, read.stream), ("m", Some(0), false));
+        assert_eq!(read.edit(body, "n", None), br#"{"input":["a","b"],"model":"n","dimensions":5}"#);
+        for (body, param) in [
+            (r#"{"model":"m"}"#, "input"),
+            (r#"{"model":"m","input":[ ]}"#, "input"),
+            (r#"{"input":"a"}"#, "model"),
+            (r#"{"model":"m","input":5}"#, "input"),
+        ] {
+            assert!(matches!(Passing::embeddings(body.as_bytes()), Err(Wrong::Field { param: told, .. }) if told == param), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_provider_keeps_is_noticed() {
+        let stateful = |extra: &str| {
+            Passing::read(Dialect::OpenAiResponses, format!(r#"{{"model":"a","input":"x"{extra}}}"#).as_bytes()).unwrap().stateful
+        };
+        assert!(stateful(r#","previous_response_id":"r""#) && stateful(r#","background":true"#));
+        assert!(!stateful("") && !stateful(r#","background":false,"conversation":null"#));
     }
 
     #[test]

@@ -255,6 +255,30 @@ impl Translator {
         self.write(&deltas)
     }
 
+    /// The client's bytes for the target's next bytes, and what they say.
+    pub(super) fn push_noting(&mut self, bytes: &[u8]) -> (Vec<u8>, Vec<Delta>) {
+        let deltas = self.decoder.push(bytes);
+        (self.write(&deltas), deltas)
+    }
+
+    /// The client's last bytes of a whole answer, and what they say; that it breaks off is for the gateway
+    /// to tell.
+    pub(super) fn finish_noting(&mut self) -> (Vec<u8>, Vec<Delta>) {
+        let told = self.decoder.over();
+        let deltas = self.decoder.finish();
+        let whole = told || self.decoder.whole();
+        let bytes = if whole { self.write(&deltas) } else { Vec::new() };
+        if !whole {
+            self.decoder.over = false;
+        }
+        (bytes, deltas)
+    }
+
+    /// Whether an end or a failure was told to the client.
+    pub(super) fn over(&self) -> bool {
+        self.decoder.over()
+    }
+
     /// The gateway itself fails the stream: the client's bytes for that. Nothing may follow.
     pub fn fail(&mut self, error: WireError) -> Vec<u8> {
         self.decoder.over = true;

@@ -4,6 +4,8 @@
 //! Bytes that need no change are not copied. Event boundaries follow the HTML standard's
 //! `text/event-stream`: lines end with LF, CRLF or CR, a blank line ends an event.
 
+use crate::dialect::Dialect;
+use crate::dialect::common::WireError;
 use crate::dialect::openai::{UsageBody, usage_of_chunk};
 use crate::price::{Price, Usage};
 use crate::units::NanoUsd;
@@ -43,6 +45,9 @@ pub struct Meter {
     content_tokens: u64,
     finished: bool,
     done: bool,
+    /// A call of a tool has begun.
+    calling: bool,
+    failed: Option<WireError>,
 }
 
 impl Meter {
@@ -171,6 +176,10 @@ impl Meter {
                 self.content_tokens = self.content_tokens.saturating_add(tokens);
             }
         }
+        self.calling |= value_after(payload, b"\"tool_calls\"").is_some_and(|v| v.first() == Some(&b'['));
+        if value_after(payload, b"\"error\"").is_some_and(|v| v.first() == Some(&b'{')) && value_after(payload, b"\"choices\"").is_none() {
+            self.failed = Some(Dialect::OpenAiChat.decode_error(payload));
+        }
         value_after(payload, b"\"usage\"").filter(|v| v.first() == Some(&b'{'))?;
         let told = usage_of_chunk(payload)?;
         self.usage = Some(told.usage);
@@ -200,6 +209,16 @@ impl Meter {
     /// Events seen, `[DONE]` not counted.
     pub fn events(&self) -> u64 {
         self.events
+    }
+
+    /// Whether some of the answer is there: text, a call, or its end.
+    pub fn begun(&self) -> bool {
+        self.content_tokens > 0 || self.calling || self.skipping || self.whole()
+    }
+
+    /// What the provider said where it failed the stream.
+    pub fn failed(&self) -> Option<&WireError> {
+        self.failed.as_ref()
     }
 
     /// Whether the answer is whole: it said why it finished, or that it is done.

@@ -54,6 +54,8 @@ pub struct Edit<'a> {
     /// Most output tokens of each choice, where policy lowers what the caller asked for, and the field that
     /// says so where the caller set none.
     pub max_output: Option<(&'static str, u64)>,
+    /// Whether usage is to be asked for in streams.
+    pub ask_usage: bool,
 }
 
 /// Top-level fields in order, values unparsed.
@@ -223,7 +225,7 @@ impl ChatRequest {
     pub fn edit(&self, body: &[u8], edit: &Edit<'_>) -> Vec<u8> {
         let model = serde_json::Value::from(edit.model).to_string();
         let mut changes: Vec<((usize, usize), String)> = vec![(self.model_at, model)];
-        if self.stream && !self.include_usage {
+        if edit.ask_usage && self.stream && !self.include_usage {
             match self.stream_options_at {
                 None => changes.push(((self.after_brace, self.after_brace), "\"stream_options\":{\"include_usage\":true},".into())),
                 Some(at) => changes.push((at, with_usage(body.get(at.0..at.1).unwrap_or_default()))),
@@ -235,17 +237,22 @@ impl ChatRequest {
             }
             changes.extend(self.max_output_at.iter().map(|at| (*at, tokens.to_string())));
         }
-        changes.sort_by_key(|(at, _)| *at);
-        let mut out = Vec::with_capacity(body.len().saturating_add(64));
-        let mut from = 0;
-        for ((start, end), text) in changes {
-            out.extend_from_slice(body.get(from..start).unwrap_or_default());
-            out.extend_from_slice(text.as_bytes());
-            from = end;
-        }
-        out.extend_from_slice(body.get(from..).unwrap_or_default());
-        out
+        changed(body, changes)
     }
+}
+
+/// The body with ranges of it replaced.
+pub(in super::super) fn changed(body: &[u8], mut changes: Vec<((usize, usize), String)>) -> Vec<u8> {
+    changes.sort_by_key(|(at, _)| *at);
+    let mut out = Vec::with_capacity(body.len().saturating_add(64));
+    let mut from = 0;
+    for ((start, end), text) in changes {
+        out.extend_from_slice(body.get(from..start).unwrap_or_default());
+        out.extend_from_slice(text.as_bytes());
+        from = end;
+    }
+    out.extend_from_slice(body.get(from..).unwrap_or_default());
+    out
 }
 
 /// `stream_options` with `include_usage` set.
@@ -259,7 +266,7 @@ fn with_usage(raw: &[u8]) -> String {
 }
 
 /// Where `part`, a slice of `whole`, stands in it.
-fn span(whole: &str, part: &str) -> Option<(usize, usize)> {
+pub(in super::super) fn span(whole: &str, part: &str) -> Option<(usize, usize)> {
     let start = part.as_ptr().addr().checked_sub(whole.as_ptr().addr())?;
     let end = start.checked_add(part.len())?;
     (end <= whole.len()).then_some((start, end))
@@ -272,7 +279,7 @@ mod tests {
 
     fn edited(body: &str) -> String {
         let request = ChatRequest::read(body.as_bytes()).unwrap();
-        String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real", max_output: None })).unwrap()
+        String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real", max_output: None, ask_usage: true })).unwrap()
     }
 
     #[test]
@@ -301,7 +308,7 @@ mod tests {
     fn a_lowered_bound_stands_wherever_the_caller_set_one() {
         let lowered = |body: &str| {
             let request = ChatRequest::read(body.as_bytes()).unwrap();
-            let edit = Edit { model: "a", max_output: Some(("max_tokens", 7)) };
+            let edit = Edit { model: "a", max_output: Some(("max_tokens", 7)), ask_usage: true };
             String::from_utf8(request.edit(body.as_bytes(), &edit)).unwrap()
         };
         assert_eq!(lowered(r#"{"model":"a","messages":[{}]}"#), r#"{"max_tokens":7,"model":"a","messages":[{}]}"#);

@@ -1,0 +1,142 @@
+//! A provider as a row of data.
+
+use crate::dialect::{Dialect, embeddings};
+use crate::price::PriceSpec;
+use crate::units::Tokens;
+use serde::{Deserialize, Deserializer};
+
+/// A provider.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// Where, without a slash at the end. `{NAME}` stands for the value of a variable.
+    pub base_url: String,
+    /// What it speaks, its own format first. A client that speaks one of them is passed through.
+    #[serde(default = "openai", alias = "format", deserialize_with = "one_or_many")]
+    pub formats: Vec<Dialect>,
+    /// Where it speaks a format at another address: (format, base URL).
+    #[serde(default)]
+    pub base_urls: Vec<(Dialect, String)>,
+    /// How its key is presented, where not as the format's own makers want it.
+    #[serde(default)]
+    auth: Option<Auth>,
+    /// The secret or variable that holds its key; more keys stand in `…_2` to `…_9`.
+    #[serde(default)]
+    pub api_key_env: String,
+    /// What it speaks where embeddings are asked for, where that is not told by its first format.
+    #[serde(default)]
+    embeddings: Option<Embeddings>,
+    /// Where it differs from others of its format.
+    #[serde(default)]
+    pub quirks: Vec<Quirk>,
+    /// Which part of the price list is its.
+    #[serde(default)]
+    pub(super) prices: Option<String>,
+    /// The price of models that are in no list.
+    #[serde(default)]
+    pub default_price: Option<PriceSpec>,
+    /// Models to list, for providers whose models are in no list.
+    #[serde(default)]
+    pub models: Vec<String>,
+    /// Most output tokens of any of its models, where known.
+    #[serde(default)]
+    pub max_output_tokens: Option<Tokens>,
+}
+
+fn openai() -> Vec<Dialect> {
+    vec![Dialect::OpenAiChat]
+}
+
+fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Dialect>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "a format (`openai`, `responses`, `anthropic`, `gemini`, `bedrock`) or an array of them")]
+    enum Formats {
+        One(Dialect),
+        Many(Vec<Dialect>),
+    }
+    Ok(match Formats::deserialize(from)? {
+        Formats::One(format) => vec![format],
+        Formats::Many(formats) => formats,
+    })
+}
+
+/// How a key is presented.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// `x-api-key: …`.
+    XApiKey,
+    /// `api-key: …`, as Azure wants it.
+    ApiKey,
+    /// `x-goog-api-key: …`.
+    XGoogApiKey,
+    /// A signature of Amazon's, version 4, or a Bedrock API key as `Authorization: Bearer …`.
+    Aws,
+    /// A token that Google gives for a service account, as `Authorization: Bearer …`.
+    Google,
+    /// Not at all.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Embeddings {
+    #[serde(rename = "openai")]
+    OpenAi,
+    Gemini,
+    Bedrock,
+    WorkersAi,
+    None,
+}
+
+/// Where a provider differs from others of its format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Quirk {
+    /// Bounds of the output are `max_completion_tokens`; its newer models refuse the old name.
+    MaxCompletionTokens,
+    /// It refuses `stream_options`, and tells usage in every stream.
+    NoStreamOptions,
+}
+
+impl Provider {
+    /// The format to speak to it for a client that speaks `client`.
+    pub fn format_for(&self, client: Dialect) -> Dialect {
+        if self.formats.contains(&client) { client } else { self.formats.first().copied().unwrap_or(Dialect::OpenAiChat) }
+    }
+
+    /// Where it speaks `format`.
+    pub fn base_url(&self, format: Dialect) -> &str {
+        self.base_urls.iter().find(|(of, _)| *of == format).map_or(&self.base_url, |(_, url)| url)
+    }
+
+    /// The format of its embeddings, if it has any.
+    pub fn embeddings(&self) -> Option<embeddings::Format> {
+        match (self.embeddings, self.formats.first()) {
+            (Some(Embeddings::None), _) => None,
+            (Some(Embeddings::OpenAi), _) => Some(embeddings::Format::OpenAi),
+            (Some(Embeddings::WorkersAi), _) => Some(embeddings::Format::WorkersAi),
+            (Some(Embeddings::Gemini), _) | (None, Some(Dialect::Gemini)) => Some(embeddings::Format::Gemini),
+            (Some(Embeddings::Bedrock), _) | (None, Some(Dialect::Bedrock)) => Some(embeddings::Format::Bedrock),
+            (None, Some(Dialect::Anthropic)) => None,
+            (None, _) => Some(embeddings::Format::OpenAi),
+        }
+    }
+
+    /// How its key is presented.
+    pub fn auth(&self) -> Auth {
+        self.auth.unwrap_or(match self.formats.first() {
+            Some(Dialect::Anthropic) => Auth::XApiKey,
+            Some(Dialect::Gemini) => Auth::XGoogApiKey,
+            Some(Dialect::Bedrock) => Auth::Aws,
+            _ => Auth::Bearer,
+        })
+    }
+
+    /// Whether it has this quirk.
+    pub fn has(&self, quirk: Quirk) -> bool {
+        self.quirks.contains(&quirk)
+    }
+}
