@@ -21,6 +21,8 @@ const WORDS = {
 };
 const DEFAULT_DIMENSIONS = 64;
 const MOST_TEXTS = 100;
+/** What Google takes in the place of a signature that somebody else's call cannot have. */
+const ANY_SIGNATURE = "skip_thought_signature_validator";
 const SIGNATURE = Buffer.from("a simulated thought").toString("base64");
 
 const refused = ({ status, message: text, kind, code }) => ({
@@ -45,7 +47,7 @@ function refuseUnknown(body, known, place) {
   throw wrong(`Invalid JSON payload received. Unknown name "${unknown}"${where}: Cannot find field.`);
 }
 
-function check(body) {
+function check(body, model) {
   refuseUnknown(body, FIELDS, "");
   if (!Array.isArray(body.contents) || body.contents.length === 0) {
     throw wrong("* GenerateContentRequest.contents: contents is not specified\n");
@@ -59,6 +61,14 @@ function check(body) {
     throw wrong("* GenerateContentRequest.generation_config.response_mime_type: response schema needs application/json\n");
   }
   for (const [at, content] of body.contents.entries()) checkContent(content, at, body.contents[at - 1]);
+  if (model.startsWith("gemini-3")) body.contents.forEach(checkSignature);
+}
+
+/** From version 3 on the first call of a turn must come back with its signature. */
+function checkSignature({ parts }, at) {
+  const call = parts.find((part) => part.functionCall !== undefined);
+  if (call === undefined || [SIGNATURE, ANY_SIGNATURE].includes(call.thoughtSignature)) return;
+  throw wrong(`Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, and missing thought_signature may lead to degraded model performance. Additional data, function call \`${call.functionCall.name}\`, position ${at + 1}.`);
 }
 
 function checkContent({ role = "user", parts }, at, before) {
@@ -84,7 +94,7 @@ function checkContent({ role = "user", parts }, at, before) {
 }
 
 function read(body, { model }) {
-  check(body);
+  check(body, model);
   const config = body.generationConfig ?? {};
   const messages = body.contents.map(readContent);
   if (body.systemInstruction !== undefined) messages.unshift(readContent({ ...body.systemInstruction, role: "system" }));
@@ -121,10 +131,12 @@ function readContent({ role = "user", parts }) {
   return out;
 }
 
-function partOf({ kind, id, name, text }) {
+/** The first of several calls carries the signature. */
+function partOf({ kind, id, name, text }, at, blocks) {
   if (kind === "thinking") return { text, thought: true };
-  if (kind === "call") return { functionCall: { id, name, args: inputOf(text) }, thoughtSignature: SIGNATURE };
-  return { text };
+  if (kind !== "call") return { text };
+  const functionCall = { id, name, args: inputOf(text) };
+  return blocks[at - 1]?.kind === "call" ? { functionCall } : { functionCall, thoughtSignature: SIGNATURE };
 }
 
 function usageOf({ usage }, completion, thinking) {
@@ -160,7 +172,7 @@ function script(answer, where, plan) {
     if (at >= steps.length) return "";
     const { block, text } = steps[at];
     if (blocks[block].kind !== "call") return chunk(index, partOf({ ...blocks[block], text }));
-    return steps[at + 1]?.block === block ? "" : chunk(index, partOf(blocks[block]));
+    return steps[at + 1]?.block === block ? "" : chunk(index, partOf(blocks[block], block, blocks));
   };
   return {
     count: Math.max(...choices.map(({ steps }) => steps.length)),

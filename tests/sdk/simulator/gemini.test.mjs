@@ -45,6 +45,11 @@ test("tools, streamed, answered", async () => {
   assert.ok((await ask("sim", { tools }, [...talk, { role: "user", parts: results }])).text);
   const error = await refusal(ask("sim", { tools }, [...talk, { role: "user", parts: results.slice(1) }]));
   assert.match(error.message, /number of function response parts/);
+  // From version 3 on a call goes back with its signature, which comes beside it.
+  const unsigned = [...talk, { role: "user", parts: results }];
+  assert.match((await refusal(ask("gemini-3-sim", { tools }, unsigned))).message, /thought_signature/);
+  const signed = chunks.flatMap((chunk) => chunk.candidates[0].content.parts).filter((part) => part.functionCall);
+  assert.ok((await ask("gemini-3-sim", { tools }, [talk[0], { role: "model", parts: signed }, unsigned.at(-1)])).text);
 });
 
 test("structured output, a picture, counting and embeddings", async () => {
