@@ -5,8 +5,10 @@ import { test } from "node:test";
 import { anthropicFor, collect, DIRECT, marker, PICTURE, SCHEMA, user } from "./environment.mjs";
 import { assertAsked, FORMATS } from "./formats.mjs";
 import { ended, requestsWith } from "./journal.mjs";
+import { keyWithoutLimits } from "./tenants.mjs";
 
-const client = anthropicFor();
+const key = await keyWithoutLimits();
+const client = anthropicFor(key);
 const tools = [{ name: "weather", description: "The weather of the next days", input_schema: SCHEMA }];
 const skipCache = { headers: { "x-tollgate-cache": "skip" } };
 /** Without the blocks in which a signature travels that belongs to no thinking. */

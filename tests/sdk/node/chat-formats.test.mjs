@@ -6,8 +6,10 @@ import OpenAI from "openai";
 import { clientFor, collect, contentOf, DIRECT, marker, PICTURE, refusal, SCHEMA, user } from "./environment.mjs";
 import { assertAsked, FORMATS } from "./formats.mjs";
 import { ended, requestsWith } from "./journal.mjs";
+import { keyWithoutLimits } from "./tenants.mjs";
 
-const client = clientFor();
+const key = await keyWithoutLimits();
+const client = clientFor(key);
 const tools = [{ type: "function", function: { name: "weather", description: "The weather", parameters: SCHEMA, strict: true } }];
 const skipCache = { headers: { "x-tollgate-cache": "skip" } };
 const formats = DIRECT ? ["chat"] : Object.keys(FORMATS);
@@ -98,7 +100,7 @@ for (const name of formats) {
 }
 
 const gatewayFormats = DIRECT ? [] : Object.keys(FORMATS);
-const once = clientFor(undefined, { maxRetries: 0 });
+const once = clientFor(key, { maxRetries: 0 });
 for (const name of gatewayFormats) {
   const { provider } = FORMATS[name];
   const asked = (model, mark, more = {}) => ({ model: `${provider}/sim-${model}-${mark}`, messages: user(mark), ...more });

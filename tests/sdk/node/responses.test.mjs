@@ -6,8 +6,10 @@ import OpenAI from "openai";
 import { clientFor, collect, DIRECT, marker, PICTURE, refusal, SCHEMA } from "./environment.mjs";
 import { assertAsked, FORMATS } from "./formats.mjs";
 import { ended, requestsWith } from "./journal.mjs";
+import { keyWithoutLimits } from "./tenants.mjs";
 
-const client = clientFor();
+const key = await keyWithoutLimits();
+const client = clientFor(key);
 const tools = [{ type: "function", name: "weather", description: "The weather", parameters: SCHEMA, strict: true }];
 const skipCache = { headers: { "x-tollgate-cache": "skip" } };
 // A provider that speaks both formats is asked in the client's.
