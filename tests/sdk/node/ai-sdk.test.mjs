@@ -19,6 +19,8 @@ const MAKERS = {
   chat: (model) => openai.chat(model),
   messages: (model) => anthropic(model),
 };
+/** What was said before goes back whole: the default is to refer to answers that the provider has stored. */
+const providerOptions = { openai: { store: false } };
 const weather = () => tool({
   description: "The weather", inputSchema: jsonSchema(SCHEMA), execute: async ({ city, days }) => ({ city, days, degrees: 12 }),
 });
@@ -42,14 +44,16 @@ for (const [maker, modelOf] of Object.entries(MAKERS)) {
     });
 
     test(`${about}: tools to the end`, gateway, async () => {
-      const asked = { model: model("sim-t1-i0-n12-p2"), prompt: `${mark} tools`, tools: { weather: weather() }, stopWhen: isStepCount(3), maxOutputTokens: 300 };
+      const asked = { model: model("sim-t1-i0-n12-p2"), prompt: `${mark} tools`, tools: { weather: weather() }, stopWhen: isStepCount(3), maxOutputTokens: 300, providerOptions };
       const stream = streamText(asked);
       for await (const _ of stream.textStream);
       const steps = await stream.steps;
       assert.equal(steps.length, 2);
       assert.deepEqual(steps[0].toolResults.map(({ output }) => [output.days, output.degrees]), [[2, 12], [2, 12]]);
       assert.ok(steps[1].text);
-      assert.deepEqual((await requestsWith(`${mark} tools`)).map(({ status }) => status), [200, 200]);
+      const messages = [{ role: "user", content: `${mark} tools` }, ...(await stream.response).messages, { role: "user", content: "And back?" }];
+      assert.ok((await generateText({ ...asked, prompt: undefined, messages, tools: {} })).text);
+      assert.deepEqual((await requestsWith(`${mark} tools`)).map(({ status }) => status), [200, 200, 200]);
     });
 
     test(`${about}: an object and a picture`, gateway, async () => {

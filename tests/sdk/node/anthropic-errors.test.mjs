@@ -16,7 +16,8 @@ function assertRefused(error, kind, status, type, code) {
   assert.ok(error instanceof kind, `${error.constructor.name}: ${error.message}`);
   assert.deepEqual([error.status, error.type, error.error.error.code], [status, type, code]);
   assert.equal(error.error.type, "error");
-  assert.match(error.requestID ?? "", /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/);
+  assert.match(error.error.request_id, /^[0-7][0-9A-HJKMNP-TV-Z]{25}$/);
+  assert.equal(error.headers.get("x-request-id"), error.error.request_id);
 }
 
 /** A client that counts its attempts. */
