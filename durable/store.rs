@@ -27,6 +27,7 @@ const TENANT_STEPS: &[&str] = &[
     "CREATE TABLE claims (key TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, hash)) WITHOUT ROWID",
     "CREATE TABLE answers (key TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
        PRIMARY KEY (key, hash, part))",
+    "CREATE TABLE secrets (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -172,6 +173,9 @@ impl Store {
         for mut row in self.rows("SELECT body FROM keys ORDER BY hash", Vec::new())? {
             stored.keys.push(parse(&row.text())?);
         }
+        for mut row in self.rows("SELECT body FROM secrets ORDER BY name", Vec::new())? {
+            stored.secrets.push(parse(&row.text())?);
+        }
         for mut row in self.rows("SELECT body FROM claims ORDER BY key, hash", Vec::new())? {
             stored.claims.push(parse(&row.text())?);
         }
@@ -223,6 +227,13 @@ impl Store {
             Write::Key(key) => {
                 self.exec("INSERT OR REPLACE INTO keys (hash, body) VALUES (?, ?)", vec![text(key.hash.as_str()), json(key)?])?;
             }
+            Write::Secret(secret) => {
+                let name = text(secret.given.name.as_str());
+                self.exec("INSERT OR REPLACE INTO secrets (name, body) VALUES (?, ?)", vec![name, json(secret)?])?;
+            }
+            Write::Unsecret { name } => {
+                self.exec("DELETE FROM secrets WHERE name = ?", vec![text(name.as_str())])?;
+            }
             Write::Claim(claim) => {
                 self.exec(
                     "INSERT OR REPLACE INTO claims (key, hash, body) VALUES (?, ?, ?)",
@@ -258,6 +269,7 @@ impl Store {
                     "DELETE FROM violations",
                     "DELETE FROM claims",
                     "DELETE FROM answers",
+                    "DELETE FROM secrets",
                 ] {
                     self.exec(statement, Vec::new())?;
                 }

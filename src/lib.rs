@@ -9,6 +9,7 @@
 //! | [`admin`] | the control plane: tenants, keys, fleet |
 //! | [`dashboard`] | the operators' pages, which read the control plane |
 //! | [`isolate`] | what one worker isolate remembers between requests |
+//! | [`vault`] | sealing and opening tenants' secrets |
 //! | [`http`] | requests and answers as plain values |
 //! | `edge` | wasm only: the ports on Cloudflare Workers, and the events |
 //!
@@ -20,6 +21,7 @@ pub mod http;
 pub mod isolate;
 pub mod ports;
 pub mod serve;
+pub mod vault;
 
 #[cfg(target_arch = "wasm32")]
 mod edge;

@@ -160,7 +160,18 @@ pub trait Event {
     fn later(&self, work: impl Future<Output = ()> + 'static);
 }
 
-/// All of it.
-pub trait World: Clock + Objects + Upstream + ResponseCache + Event {}
+/// Encryption and signatures. `None` where the runtime refuses: a key of the wrong form, or a sealed text
+/// that does not open.
+pub trait Vault {
+    /// AES-256-GCM: ciphertext and tag.
+    async fn seal(&self, key: &[u8; 32], nonce: &[u8; 12], bound_to: &str, plain: &[u8]) -> Option<Vec<u8>>;
+    /// AES-256-GCM: what was sealed with the same key, nonce and `bound_to`.
+    async fn open(&self, key: &[u8; 32], nonce: &[u8; 12], bound_to: &str, sealed: &[u8]) -> Option<Vec<u8>>;
+    /// RSASSA-PKCS1-v1_5 with SHA-256, under a private key in PKCS #8.
+    async fn sign_rs256(&self, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>>;
+}
 
-impl<T: Clock + Objects + Upstream + ResponseCache + Event> World for T {}
+/// All of it.
+pub trait World: Clock + Objects + Upstream + ResponseCache + Event + Vault {}
+
+impl<T: Clock + Objects + Upstream + ResponseCache + Event + Vault> World for T {}

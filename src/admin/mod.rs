@@ -5,6 +5,7 @@ mod fleet;
 mod keys;
 mod live;
 mod place;
+mod secrets;
 mod tenants;
 
 pub use fleet::run_cron;
@@ -56,6 +57,11 @@ pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answ
         (["tenants", id, "keys", key], "PATCH") => keys::change(world, head, &tenant(id)?, key).await,
         (["tenants", id, "keys", key], "DELETE") => keys::revoke(world, &tenant(id)?, key).await,
         (["tenants", _, "keys", _], _) => not_allowed("GET, PATCH, DELETE"),
+        (["tenants", id, "secrets"], "GET") => secrets::list(world, isolate, &tenant(id)?).await,
+        (["tenants", _, "secrets"], _) => not_allowed("GET"),
+        (["tenants", id, "secrets", name], "PUT") => secrets::put(world, isolate, head, &tenant(id)?, name).await,
+        (["tenants", id, "secrets", name], "DELETE") => secrets::delete(world, isolate, &tenant(id)?, name).await,
+        (["tenants", _, "secrets", _], _) => not_allowed("PUT, DELETE"),
         (["fleet"], "GET") => fleet::get(world, head).await,
         (["fleet"], _) => not_allowed("GET"),
         _ => Err(Failure::NotFound { what: "such path".to_owned() }),

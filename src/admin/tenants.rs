@@ -66,8 +66,11 @@ pub(super) async fn configuration<W: World>(world: &W, tenant: &TenantId) -> Res
 
 /// The document with its version.
 fn document<A>(status: u16, tenant: &TenantId, reply: Reply) -> Result<Response<A>, Failure> {
-    let Reply::Configuration { version, config, updated_at } = reply else { return Err(Failure::LedgerUnavailable) };
-    let body = json!({ "object": "tenant", "id": tenant, "version": version, "updated_at": updated_at.rfc3339(), "config": config });
+    let Reply::Configuration { version, config, updated_at, secrets } = reply else { return Err(Failure::LedgerUnavailable) };
+    let body = json!({
+        "object": "tenant", "id": tenant, "version": version, "updated_at": updated_at.rfc3339(),
+        "missing_secrets": config.missing_secrets(&secrets), "config": config,
+    });
     Ok(Response::json(status, body.to_string()).with("etag", format!("\"{version}\"")))
 }
 
@@ -97,7 +100,10 @@ pub(super) async fn put_config<W: World>(world: &W, isolate: &Isolate, head: &He
 }
 
 async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId, config: Config) -> Result<Reply, Failure> {
-    config.validate().map_err(|e| Failure::InvalidRequest { param: e.param, why: e.message })?;
+    config
+        .validate()
+        .and_then(|()| config.validate_providers(&isolate.catalog))
+        .map_err(|e| Failure::InvalidRequest { param: e.param, why: e.message })?;
     let if_match = match head.header("if-match") {
         None | Some("*") => None,
         Some(tag) => Some(tag.trim_matches('"').parse().map_err(|_| wrong("if-match", "is the ETag of the configuration that was read"))?),
@@ -109,9 +115,9 @@ async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &Ten
     // The directory first: a tenant that it does not know would never be cleaned up.
     directory(world, &DirectoryCommand::Add { tenant: tenant.clone() }).await?;
     match ask(world, tenant, Command::PutConfig { config: Box::new(config), if_match }).await? {
-        Reply::Configuration { version, config, updated_at } => {
-            isolate.learn(tenant, version, (*config).clone());
-            Ok(Reply::Configuration { version, config, updated_at })
+        Reply::Configuration { version, config, updated_at, secrets } => {
+            isolate.learn(tenant, version, (*config).clone(), secrets.clone());
+            Ok(Reply::Configuration { version, config, updated_at, secrets })
         }
         Reply::Conflict { current } => Err(Failure::PreconditionFailed { current }),
         _ => Err(Failure::LedgerUnavailable),

@@ -9,6 +9,7 @@
 //! | [`units`], [`ids`] | the vocabulary: money, tokens, time, names |
 //! | [`auth`] | the shape of a gateway key; how it is hashed |
 //! | [`config`] | a tenant's configuration document, parsed once into types that cannot be wrong |
+//! | [`secret`], [`keyring`] | how secrets are stored; which of several keys of a provider to use |
 //! | [`protocol`] | what a worker and a tenant's object say to each other |
 //! | [`limit`] | sliding windows |
 //! | [`budget`] | budget periods and accounts |
@@ -18,6 +19,7 @@
 //! | [`plan`] | from a model's name to the targets to try |
 //! | [`cache`] | what makes two requests the same, and which answers may be kept |
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
+//! | [`egress`] | which addresses requests may go to |
 //! | [`failure`] | what can go wrong, and what the client is told |
 
 #![forbid(unsafe_code)]
@@ -31,12 +33,15 @@ pub mod config;
 pub mod degrade;
 pub mod dialect;
 pub mod directory;
+pub mod egress;
 pub mod failure;
 pub mod ids;
+pub mod keyring;
 pub mod limit;
 pub mod plan;
 pub mod price;
 pub mod protocol;
+pub mod secret;
 pub mod sse;
 pub mod tenant;
 pub mod units;

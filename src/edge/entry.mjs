@@ -396,6 +396,29 @@ class Exchange {
       return false;
     }
   }
+
+  /** AES-256-GCM: the bytes sealed or opened, or null. */
+  async gcm(seal, key, nonce, boundTo, bytes) {
+    const use = seal ? "encrypt" : "decrypt";
+    try {
+      const imported = await crypto.subtle.importKey("raw", key, "AES-GCM", false, [use]);
+      const how = { name: "AES-GCM", iv: nonce, additionalData: new TextEncoder().encode(boundTo) };
+      return new Uint8Array(await crypto.subtle[use](how, imported, bytes));
+    } catch {
+      return null;
+    }
+  }
+
+  /** A signature of RS256 under a private key in PKCS #8, or null. */
+  async rs256(pkcs8, message) {
+    const how = { name: "RSASSA-PKCS1-v1_5", hash: "SHA-256" };
+    try {
+      const key = await crypto.subtle.importKey("pkcs8", pkcs8, how, false, ["sign"]);
+      return new Uint8Array(await crypto.subtle.sign(how, key, message));
+    } catch {
+      return null;
+    }
+  }
 }
 
 export default {

@@ -80,6 +80,11 @@ impl World {
         World(Rc::new(exchange))
     }
 
+    /// The JavaScript half.
+    pub(super) fn exchange(&self) -> &Exchange {
+        &self.0
+    }
+
     /// Builds the response.
     pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) -> JsValue {
         self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
@@ -163,7 +168,7 @@ impl StreamTap {
 }
 
 /// How long a stream is waited for, after its headers, before the client is told that it has begun.
-const PRIME_WAIT: f64 = 10_000.0;
+const PRIME_WAIT: f64 = 5_000.0;
 /// Most bytes, and most chunks, of a stream that are read before.
 const PRIME_BYTES: u32 = 64 * 1024;
 const PRIME_CHUNKS: u32 = 64;

@@ -3,6 +3,7 @@
 //! `entry.mjs` is the other half: it builds requests and responses from the plain values that cross here.
 
 mod exchange;
+mod vault;
 
 use crate::http::{Body, HEADERS, Head};
 use crate::isolate::Isolate;

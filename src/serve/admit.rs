@@ -64,7 +64,7 @@ pub async fn admit<W: World + Clone + 'static>(
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
-            Reply::Configuration { version, config, .. } => isolate.learn(&caller.tenant, version, *config),
+            Reply::Configuration { version, config, secrets, .. } => isolate.learn(&caller.tenant, version, *config, secrets),
             _ => return Err(Failure::InvalidApiKey),
         },
     };
@@ -119,9 +119,9 @@ pub async fn admit<W: World + Clone + 'static>(
                     next = steps.next(world.now(), &why);
                 }
             }
-            Ok(Reply::Configuration { version, config, .. }) if changes < MAX_CHANGES => {
+            Ok(Reply::Configuration { version, config, secrets, .. }) if changes < MAX_CHANGES => {
                 changes = changes.saturating_add(1);
-                known = isolate.learn(&caller.tenant, version, *config);
+                known = isolate.learn(&caller.tenant, version, *config, secrets);
                 decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
             }
             Ok(Reply::Replay { stored: Some(stored) }) => return Ok(Verdict::Repeat(stored)),

@@ -82,7 +82,7 @@ pub fn arrived<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, wire: Wir
     match status {
         200..=299 if stream && incoming.whole.is_none() => Ok(incoming),
         200..=299 if !stream && incoming.whole.is_some() => Ok(incoming),
-        200..=299 => Err(miss("not an answer of its format", Outcome::Error, 502, true)),
+        200..=299 => Err(miss(&unreadable(wire), Outcome::Error, 502, true)),
         400 | 404 | 405 | 409 | 413 | 415 | 422 => {
             let refused = Some(refusal(wire, status, incoming.whole.as_deref().unwrap_or_default()));
             Err(Miss { refused, last: true, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
@@ -96,7 +96,7 @@ pub fn arrived<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, wire: Wir
 
 /// Reads a whole answer, and writes it in the client's words if they are others.
 pub fn whole(provider: &str, body: Vec<u8>, wire: Wire, call: &Call, face: &Face) -> Result<Whole, Miss> {
-    let unread = || Miss::new(provider, "not an answer of its format", Outcome::Error, 502, true);
+    let unread = || Miss::new(provider, &unreadable(wire), Outcome::Error, 502, true);
     let client = call.request.endpoint.dialect();
     match wire {
         Wire::Answer(format) if format == client => {
@@ -129,6 +129,21 @@ pub fn whole(provider: &str, body: Vec<u8>, wire: Wire, call: &Call, face: &Face
             Ok(Whole { bytes, own, usage: Some(Usage::default()) })
         }
     }
+}
+
+/// What is told of an answer that cannot be read.
+fn unreadable(wire: Wire) -> String {
+    let format = match wire {
+        Wire::Answer(format) | Wire::Count(format) => match format {
+            Dialect::OpenAiChat => "OpenAI",
+            Dialect::OpenAiResponses => "Responses",
+            Dialect::Anthropic => "Anthropic",
+            Dialect::Gemini => "Gemini",
+            Dialect::Bedrock => "Bedrock",
+        },
+        Wire::Embeddings(_) => "embeddings",
+    };
+    format!("not an answer of the {format} format")
 }
 
 /// The name that an answer has here, where the client's format wants one that the target did not give.

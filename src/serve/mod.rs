@@ -12,6 +12,7 @@ pub mod attempt;
 pub mod decide;
 pub mod facts;
 pub mod identify;
+pub mod keys;
 pub mod look_up;
 pub mod models;
 pub mod outgoing;

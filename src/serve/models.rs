@@ -46,8 +46,9 @@ async fn usable<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result<U
 pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result<Response<W::Answer>, Failure> {
     let usable = usable(world, isolate, head).await?;
     let mut entries: Vec<Value> = usable.config.models.keys().filter(|m| usable.allows(m)).map(|m| usable.entry(m, "tollgate")).collect();
-    for (provider, row) in isolate.catalog.providers() {
-        if !isolate.configured(provider, row) {
+    let catalog = isolate.catalog.for_tenant(&usable.config);
+    for (provider, row) in catalog.providers() {
+        if !isolate.has_key(&usable.config, provider, row) {
             continue;
         }
         let named = usable
@@ -57,11 +58,11 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
             .filter_map(|p| p.strip_prefix(provider)?.strip_prefix('/'))
             .filter(|m| *m != "*")
             .map(str::to_owned);
-        let mut models: Vec<String> = isolate.catalog.models(provider).into_iter().chain(named).collect();
+        let mut models: Vec<String> = catalog.models(provider).into_iter().chain(named).collect();
         models.sort();
         models.dedup();
         let full = models.into_iter().map(|m| format!("{provider}/{m}")).filter(|m| usable.allows(m));
-        entries.extend(full.filter(|m| plan(m, &usable.config, &isolate.catalog).is_ok()).map(|m| usable.entry(&m, provider)));
+        entries.extend(full.filter(|m| plan(m, &usable.config, &catalog).is_ok()).map(|m| usable.entry(&m, provider)));
     }
     Ok(Response::json(200, json!({ "object": "list", "data": entries }).to_string()))
 }
@@ -75,7 +76,7 @@ pub async fn one<W: World>(world: &W, isolate: &Isolate, head: &Head, name: &str
     if !usable.allows(name) {
         return Err(Failure::ModelNotFound { model: name.to_owned(), why: "this key may use no such model".to_owned() });
     }
-    let planned = plan(name, &usable.config, &isolate.catalog)?;
+    let planned = plan(name, &usable.config, &isolate.catalog.for_tenant(&usable.config))?;
     let alias = usable.config.models.contains_key(name);
     let owner = planned.targets.first().map_or("tollgate", |t| if alias { "tollgate" } else { t.provider.as_str() });
     Ok(Response::json(200, usable.entry(name, owner).to_string()))

@@ -3,6 +3,7 @@
 use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
+use crate::vault;
 use serde_json::{Value, json};
 use tollgate_core::directory::DirectoryCommand;
 use tollgate_core::failure::Failure;
@@ -27,11 +28,18 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
         }
     }
     missing.extend(isolate.misconfigured.clone());
+    missing.extend(vault::misconfigured(isolate));
     let providers: Vec<&str> =
         isolate.catalog.providers().filter(|(name, row)| isolate.configured(name, row)).map(|(name, _)| name).collect();
     if providers.is_empty() {
         missing.push("no provider has an API key: set OPENAI_API_KEY or another provider's".to_owned());
     }
+    // The name of the variable and no part of the key: anybody may read this.
+    let dead_keys: Vec<Value> = isolate
+        .dead_keys()
+        .iter()
+        .map(|key| json!({ "provider": key.provider, "key": key.name, "why": key.why.as_str(), "since": key.since.rfc3339() }))
+        .collect();
     let ready = objects && missing.is_empty();
     let state = |ok: bool| if ok { "ok" } else { "down" };
     let body: Value = json!({
@@ -40,7 +48,7 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
             "durable_objects": { "state": state(objects), "latency_ms": objects_ms, "required": true },
             "cache": { "state": state(cache), "latency_ms": cache_ms, "required": false },
             "configuration": { "state": state(missing.is_empty()), "problems": missing, "required": true },
-            "providers": { "state": state(!providers.is_empty()), "configured": providers, "required": true },
+            "providers": { "state": state(!providers.is_empty()), "configured": providers, "dead_keys": dead_keys, "required": true },
         },
     });
     Ok(Response::json(if ready { 200 } else { 503 }, body.to_string()))

@@ -145,7 +145,7 @@ describe("a client that goes away", { concurrency: true }, () => {
 
   test("before the provider says anything", () => left("first", stream("sim-first-t20000"), {}, 0));
 
-  test("between the headers and the first token", () => left("headers", stream("sim-early-t20000"), { politely: true }, 0));
+  test("between the headers and the first token", () => left("headers", stream("sim-early-t20000"), {}, 0));
 
   test("before a whole answer", () => left("whole", ask("sim-whole-l20000"), {}, 0));
 

@@ -7,7 +7,7 @@
 use crate::mutants::Mutant;
 use std::collections::BTreeMap;
 use tollgate_core::protocol::{Counts, StoredAnswer, UsageRow};
-use tollgate_core::tenant::{Claim, Fact, Key, Snapshot, Stored, StoredConfig, Write};
+use tollgate_core::tenant::{Claim, Fact, Key, Snapshot, Stored, StoredConfig, StoredSecret, Write};
 use tollgate_core::units::Timestamp;
 
 /// What a minute counter is counted under.
@@ -20,6 +20,7 @@ pub struct Store {
     snapshot: Option<Snapshot>,
     configs: BTreeMap<u64, StoredConfig>,
     keys: BTreeMap<String, Key>,
+    secrets: BTreeMap<String, StoredSecret>,
     usage: BTreeMap<UsageKey, Counts>,
     claims: BTreeMap<(String, String), Claim>,
     pub answers: BTreeMap<(String, String), StoredAnswer>,
@@ -81,6 +82,12 @@ impl Store {
                 Write::Key(key) => {
                     self.keys.insert(key.hash.clone(), (**key).clone());
                 }
+                Write::Secret(secret) => {
+                    self.secrets.insert(secret.given.name.clone(), (**secret).clone());
+                }
+                Write::Unsecret { name } => {
+                    self.secrets.remove(name);
+                }
                 Write::Trim { before, up_to } => {
                     self.journal.retain(|n, (at, _)| n > up_to || *at >= *before);
                     self.usage.retain(|key, _| key.0 >= *before);
@@ -130,6 +137,7 @@ impl Store {
         Stored {
             config: self.configs.values().last().map(through_text),
             keys: self.keys.values().map(through_text).collect(),
+            secrets: self.secrets.values().map(through_text).collect(),
             snapshot,
             journal,
             claims: self.claims.values().filter(|_| self.mutant != Some(Mutant::ClaimsAreForgotten)).map(through_text).collect(),

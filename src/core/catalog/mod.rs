@@ -7,10 +7,12 @@ mod provider;
 
 pub use provider::{Auth, Provider, Quirk};
 
+use crate::config::Config;
 use crate::price::{Price, Rates};
 use crate::units::Tokens;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
 const PROVIDERS: &str = include_str!("providers.json");
 const PRICES: &str = include_str!("prices.json");
@@ -64,7 +66,8 @@ struct ModelRow {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
     providers: BTreeMap<String, Provider>,
-    prices: BTreeMap<String, Vec<ModelRow>>,
+    /// Shared with the views of tenants.
+    prices: Rc<BTreeMap<String, Vec<ModelRow>>>,
 }
 
 impl Catalog {
@@ -85,7 +88,19 @@ impl Catalog {
         let prices = file.providers.iter().map(|(name, models)| {
             ((*name).to_owned(), models.iter().filter_map(|(model, row)| listed(file.source, name, model, row)).collect())
         });
-        Ok(Catalog { prices: prices.collect(), providers })
+        Ok(Catalog { prices: Rc::new(prices.collect()), providers })
+    }
+
+    /// The same as a tenant sees it: its own providers go before these.
+    pub fn for_tenant(&self, config: &Config) -> Catalog {
+        let mut view = self.clone();
+        for (name, provider) in &config.providers {
+            match provider.row(self.provider(name)) {
+                Some(row) => view.providers.insert(name.clone(), row),
+                None => view.providers.remove(name),
+            };
+        }
+        view
     }
 
     /// A provider by name.

@@ -3,7 +3,7 @@
 use crate::dialect::{Dialect, embeddings};
 use crate::price::PriceSpec;
 use crate::units::Tokens;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// A provider.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -61,7 +61,7 @@ fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Dialect>, D::Er
 }
 
 /// How a key is presented.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Auth {
     /// `Authorization: Bearer …`.
@@ -102,6 +102,23 @@ pub enum Quirk {
 }
 
 impl Provider {
+    /// A provider that speaks `format` at this address, of which nothing else is known.
+    pub fn at(base_url: String, format: Dialect, auth: Option<Auth>) -> Provider {
+        Provider {
+            base_url,
+            formats: vec![format],
+            base_urls: Vec::new(),
+            auth,
+            api_key_env: String::new(),
+            embeddings: None,
+            quirks: Vec::new(),
+            prices: None,
+            default_price: None,
+            models: Vec::new(),
+            max_output_tokens: None,
+        }
+    }
+
     /// The format to speak to it for a client that speaks `client`.
     pub fn format_for(&self, client: Dialect) -> Dialect {
         if self.formats.contains(&client) { client } else { self.formats.first().copied().unwrap_or(Dialect::OpenAiChat) }

@@ -2,12 +2,14 @@
 
 mod budget;
 mod limit;
+mod providers;
 mod scope;
 mod usd;
 mod validate;
 
 pub use budget::{Budget, Span, TopUp};
 pub use limit::{Algorithm, Limit, WhenUnreachable};
+pub use providers::{MAX_PROVIDERS, TenantProvider};
 pub use scope::Scope;
 pub use validate::Invalid;
 
@@ -43,6 +45,9 @@ pub struct Config {
     pub permit: PermitPolicy,
     /// How long a provider may take.
     pub timeouts: Timeouts,
+    /// The tenant's own providers, and its own keys for those that the gateway knows.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub providers: BTreeMap<String, TenantProvider>,
 }
 
 /// What a model's name stands for.

@@ -33,6 +33,7 @@ impl Config {
         self.aliases()?;
         self.limits()?;
         self.budgets()?;
+        self.own_providers()?;
         for (name, spec) in &self.prices {
             if split_target(name).is_none() {
                 return invalid(format!("prices.{name}"), "a price is for `provider/model` or `provider/*`");

@@ -1,4 +1,5 @@
-//! Base64 (RFC 4648), for Bedrock's binary fields and data URLs.
+//! Base64 (RFC 4648), for Bedrock's binary fields and data URLs, and its alphabet for URLs, for sealed
+//! secrets and JWTs.
 
 const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
@@ -41,6 +42,24 @@ pub fn decode(text: &str) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Bytes as base64 of the alphabet for URLs, without padding.
+pub fn encode_url(bytes: &[u8]) -> String {
+    let url = |c: char| match c {
+        '+' => '-',
+        '/' => '_',
+        c => c,
+    };
+    encode(bytes).trim_end_matches('=').chars().map(url).collect()
+}
+
+/// Bytes of base64 of the alphabet for URLs, without padding; `None` if it is none.
+pub fn decode_url(text: &str) -> Option<Vec<u8>> {
+    if text.contains(['+', '/', '=']) {
+        return None;
+    }
+    decode(&text.replace('-', "+").replace('_', "/"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,7 +79,8 @@ mod tests {
     proptest! {
         #[test]
         fn bytes_come_back(bytes: Vec<u8>) {
-            prop_assert_eq!(decode(&encode(&bytes)), Some(bytes));
+            prop_assert_eq!(decode(&encode(&bytes)), Some(bytes.clone()));
+            prop_assert_eq!(decode_url(&encode_url(&bytes)), Some(bytes));
         }
     }
 }

@@ -37,7 +37,7 @@
 //! - Arguments of a call that are no JSON object stand under `malformed` in formats that want an object.
 
 mod anthropic;
-mod base64;
+pub(crate) mod base64;
 mod bedrock;
 mod chat;
 pub mod common;

@@ -4,8 +4,10 @@
 //! are additive only: new fields carry `#[serde(default)]`, nothing is renamed, and the pinned-bytes
 //! tests below fail when somebody forgets.
 
+mod secret;
 mod state;
 
+pub use secret::{NewSecret, SecretView};
 pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, Totals, UsageRow, ViolationRow};
 
 use crate::budget::{AccountKey, Measure};
@@ -68,6 +70,15 @@ pub enum Command {
     },
     /// Change a gateway key. Its hash stays.
     UpdateKey(KeyChange),
+    /// Store a sealed secret.
+    PutSecret(NewSecret),
+    /// All secrets, without what is in them.
+    ListSecrets,
+    /// Forget a secret, unless the configuration names it.
+    DeleteSecret {
+        /// Its name.
+        name: String,
+    },
     /// The answer to a request with an idempotency key, to be kept for its repetitions.
     Complete {
         /// The permit that it was made under.
@@ -312,6 +323,9 @@ pub enum Reply {
         /// When it was stored.
         #[serde(default)]
         updated_at: Timestamp,
+        /// The tenant's secrets: name → sealed text.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        secrets: BTreeMap<String, String>,
     },
     /// There is no such tenant.
     NoTenant,
@@ -335,6 +349,18 @@ pub enum Reply {
     Keys {
         /// The keys.
         keys: Vec<KeyView>,
+    },
+    /// A secret, without what is in it.
+    Secret(SecretView),
+    /// Secrets by name, without what is in them.
+    Secrets {
+        /// The secrets.
+        secrets: Vec<SecretView>,
+    },
+    /// The configuration names it.
+    InUse {
+        /// Path of the field.
+        place: String,
     },
     /// Limits and budgets as they are now.
     Live(Live),
@@ -552,6 +578,19 @@ mod tests {
         ] {
             stays::<Denial>(why);
         }
+        stays::<Command>(r#"{"t":"put_secret","name":"openai","sealed":"v1.a.b.c","last4":"wxyz"}"#);
+        stays::<Command>(r#"{"t":"put_secret","name":"openai","sealed":"v1.a.b.c"}"#);
+        stays::<Command>(r#"{"t":"list_secrets"}"#);
+        stays::<Command>(r#"{"t":"delete_secret","name":"openai"}"#);
+        stays::<Reply>(r#"{"t":"secret","name":"openai","key_id":"a","last4":"wxyz","updated_at":5}"#);
+        stays::<Reply>(r#"{"t":"secrets","secrets":[{"name":"openai","key_id":"a","updated_at":5}]}"#);
+        stays::<Reply>(r#"{"t":"in_use","place":"providers.openai.keys[0]"}"#);
+        // Without secrets the configuration travels as before.
+        let config = serde_json::to_string(&Config::default()).unwrap();
+        stays::<Reply>(&format!(r#"{{"t":"configuration","version":3,"config":{config},"updated_at":5}}"#));
+        stays::<Reply>(&format!(
+            r#"{{"t":"configuration","version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}"#
+        ));
         // What version 1 knew of a denial is still read.
         let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
         assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));

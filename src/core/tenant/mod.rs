@@ -23,6 +23,7 @@ mod facts;
 mod keys;
 mod ledger;
 mod rules;
+mod secrets;
 mod settle;
 mod tally;
 mod views;
@@ -31,6 +32,7 @@ mod violations;
 pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
 pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
 pub use keys::Key;
+pub use secrets::StoredSecret;
 pub use violations::top;
 
 use ledger::Ledger;
@@ -53,6 +55,8 @@ pub const MAX_GRANT: u64 = 256;
 pub const RETENTION: Millis = 35 * 24 * 3_600_000;
 /// Most gateway keys of one tenant: they are all in memory.
 pub const MAX_KEYS: usize = 10_000;
+/// Most secrets of one tenant: they travel to worker isolates with the configuration.
+pub const MAX_SECRETS: usize = 64;
 /// Most steps of one request that are counted.
 const MAX_STEPS: usize = 16;
 /// Most distinct minute counters between two snapshots; the rest is counted under the model `other`.
@@ -80,6 +84,13 @@ pub enum Write {
     Config(Box<StoredConfig>),
     /// Insert or replace a key.
     Key(Box<Key>),
+    /// Insert or replace a secret.
+    Secret(Box<StoredSecret>),
+    /// Forget a secret.
+    Unsecret {
+        /// Its name.
+        name: String,
+    },
     /// Insert or replace a claim, by its key and hash.
     Claim(Box<Claim>),
     /// Store the answer of a claim.
@@ -179,6 +190,8 @@ pub struct Tenant {
     config: Option<Rc<StoredConfig>>,
     /// By hash of the key.
     keys: BTreeMap<String, Key>,
+    /// By name.
+    secrets: BTreeMap<String, StoredSecret>,
     ledger: Ledger,
     claims: claims::Claims,
     /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
@@ -202,6 +215,8 @@ pub struct Stored {
     pub journal: Vec<(u64, Vec<Fact>)>,
     /// All claims, without their answers.
     pub claims: Vec<Claim>,
+    /// All secrets, sealed.
+    pub secrets: Vec<StoredSecret>,
 }
 
 impl Tenant {
@@ -210,6 +225,7 @@ impl Tenant {
         let mut tenant = Tenant { config: stored.config.map(Rc::new), ..Tenant::default() };
         tenant.ledger.loading = true;
         tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
+        tenant.secrets = stored.secrets.into_iter().map(|s| (s.given.name.clone(), s)).collect();
         tenant.claims = claims::Claims::load(stored.claims);
         if let Some(snapshot) = stored.snapshot {
             tenant.clock = snapshot.at;
@@ -238,6 +254,9 @@ impl Tenant {
             Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
             Command::CreateKey(key) => Answer::Reply(self.create_key(now, key, &mut writes)),
             Command::ListKeys => Answer::Reply(self.list_keys()),
+            Command::PutSecret(new) => Answer::Reply(self.put_secret(now, new, &mut writes)),
+            Command::ListSecrets => Answer::Reply(self.list_secrets()),
+            Command::DeleteSecret { name } => Answer::Reply(self.delete_secret(now, &name, &mut writes)),
             Command::UpdateKey(change) => Answer::Reply(self.update_key(change, &mut writes)),
             Command::Violations { from, to } => {
                 if self.config.is_some() {
@@ -388,7 +407,10 @@ impl Tenant {
 
     fn configuration(&self) -> Reply {
         match &self.config {
-            Some(c) => Reply::Configuration { version: c.version, config: Box::new(c.config.clone()), updated_at: c.at },
+            Some(c) => {
+                let config = Box::new(c.config.clone());
+                Reply::Configuration { version: c.version, config, updated_at: c.at, secrets: self.sealed() }
+            }
             None => Reply::NoTenant,
         }
     }

@@ -168,6 +168,7 @@ impl Oracle {
                 Write::DeleteAll => self.deleted(),
                 Write::Trim { .. } => self.trimmed(writes),
                 Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
+                Write::Secret(_) | Write::Unsecret { .. } => {}
                 Write::Claim(_) | Write::Answer { .. } | Write::Unclaim { .. } => {}
             }
         }

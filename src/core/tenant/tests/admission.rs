@@ -56,7 +56,7 @@ fn an_old_configuration_is_answered_with_the_new_one_and_reserves_nothing() {
         input_cost: nano(1),
         ..Admit::default()
     };
-    let Reply::Configuration { version, config, updated_at } = desk.ask(Command::Admit(old)) else { panic!() };
+    let Reply::Configuration { version, config, updated_at, .. } = desk.ask(Command::Admit(old)) else { panic!() };
     assert_eq!((version, config.limits[0].amount, updated_at), (2, amount(7), Timestamp(START)));
     assert_eq!((desk.live(), desk.writes.len()), (before, written));
 }

@@ -8,6 +8,7 @@ mod limits;
 mod operators;
 mod properties;
 mod rows;
+mod secrets;
 mod settlement;
 mod stored;
 
@@ -98,6 +99,11 @@ impl Desk {
                     self.stored.keys.retain(|k| k.hash != key.hash);
                     self.stored.keys.push((**key).clone());
                 }
+                Write::Secret(secret) => {
+                    self.stored.secrets.retain(|s| s.given.name != secret.given.name);
+                    self.stored.secrets.push((**secret).clone());
+                }
+                Write::Unsecret { name } => self.stored.secrets.retain(|s| s.given.name != *name),
                 Write::DeleteAll => self.stored = Stored::default(),
                 Write::Claim(claim) => {
                     self.stored.claims.retain(|c| (&c.key, &c.hash) != (&claim.key, &claim.hash));

@@ -8,8 +8,14 @@ fn rows(writes: &[Write], alarm: bool) -> usize {
     let of = |write: &Write| match write {
         Write::Usage(rows) => rows.len(),
         Write::Violations(rows) => rows.len(),
-        Write::Append { .. } | Write::Snapshot(_) | Write::Config(_) | Write::Key(_) | Write::Claim(_) | Write::Answer { .. } => 1,
-        Write::Trim { .. } | Write::Unclaim { .. } | Write::DeleteAll => 0,
+        Write::Append { .. }
+        | Write::Snapshot(_)
+        | Write::Config(_)
+        | Write::Key(_)
+        | Write::Secret(_)
+        | Write::Claim(_)
+        | Write::Answer { .. } => 1,
+        Write::Trim { .. } | Write::Unclaim { .. } | Write::Unsecret { .. } | Write::DeleteAll => 0,
     };
     writes.iter().map(of).sum::<usize>() + usize::from(alarm)
 }

@@ -51,6 +51,27 @@ fn a_key() {
 }
 
 #[test]
+fn a_secret() {
+    stays::<StoredSecret>(
+        r#"{"name":"openai","sealed":"v1.630dcd29.AAECAwQFBgcICQoL.-_8AAAAAAAAAAAAAAAAAAAAA","last4":"wxyz","updated_at":5}"#,
+    );
+    stays::<StoredSecret>(r#"{"name":"openai","sealed":"v1.630dcd29.AAECAwQFBgcICQoL.-_8AAAAAAAAAAAAAAAAAAAAA","updated_at":5}"#);
+}
+
+#[test]
+fn a_configuration_with_providers() {
+    let providers = r#""providers":{"mine":{"keys":["a","b"],"base_url":"https://llm.example.com/v1","format":"openai","auth":"api-key","default_price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"},"models":["m"],"max_output_tokens":5},"openai":{"keys":["a"]}}"#;
+    let config: Config = serde_json::from_str(&format!("{{{providers}}}")).unwrap();
+    assert_eq!(config.validate(), Ok(()));
+    assert!(serde_json::to_string(&config).unwrap().contains(providers));
+    for format in ["openai", "responses", "anthropic", "gemini", "bedrock"] {
+        for auth in ["bearer", "x-api-key", "api-key", "x-goog-api-key", "aws", "google", "none"] {
+            stays::<crate::config::TenantProvider>(&format!(r#"{{"format":"{format}","auth":"{auth}"}}"#));
+        }
+    }
+}
+
+#[test]
 fn a_configuration() {
     let text = r#"{"version":3,"at":1710028800000,"config":{"models":{"fast":{"target":"p/m"},"safe":{"targets":["p/m","q/n"]}},"limits":[{"id":"rpm","scope":"key","requests":600,"window_s":60}],"budgets":[{"id":"m","scope":"tenant","limit_usd":"50","period":"month"}],"cache":{"enabled":true,"ttl_s":300},"prices":{"p/*":{"input_usd_per_mtok":"0.50","output_usd_per_mtok":"1.50"}},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000}}}"#;
     let stored = stays::<StoredConfig>(text);

@@ -1,5 +1,7 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
+mod keyring;
+
 use crate::serve::outgoing::may_call;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -37,8 +39,13 @@ pub struct KnownConfig {
     pub version: u64,
     /// Document.
     pub config: Rc<Config>,
+    /// The providers as this tenant sees them.
+    pub catalog: Rc<Catalog>,
+    /// Sealed texts by name.
+    pub secrets: Rc<BTreeMap<String, String>>,
     /// What names came to under it: finding a price looks through the whole list.
     plans: Rc<RefCell<BTreeMap<String, Plan>>>,
+    rings: Rc<RefCell<keyring::Rings>>,
 }
 
 /// What the isolate remembers.
@@ -46,7 +53,7 @@ pub struct Isolate {
     /// Text variables and secrets.
     vars: BTreeMap<String, String>,
     /// Providers and prices.
-    pub catalog: Catalog,
+    pub catalog: Rc<Catalog>,
     /// What is wrong with the operator's variables: readiness tells it.
     pub misconfigured: Option<String>,
     configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
@@ -59,6 +66,7 @@ pub struct Isolate {
     /// Whether each request is logged, or only failures of ours.
     log_requests: bool,
     served: Cell<u64>,
+    keys: keyring::Keys,
 }
 
 /// A key that the ledger let pass lately.
@@ -100,7 +108,7 @@ impl Isolate {
         let log_requests = vars.get("TOLLGATE_LOG").is_some_and(|v| v == "requests");
         Isolate {
             vars,
-            catalog,
+            catalog: Rc::new(catalog),
             misconfigured,
             configs: RefCell::default(),
             hashes: RefCell::default(),
@@ -110,6 +118,7 @@ impl Isolate {
             seats: Rc::default(),
             log_requests,
             served: Cell::new(0),
+            keys: keyring::Keys::default(),
         }
     }
 
@@ -123,8 +132,8 @@ impl Isolate {
     pub fn configured(&self, name: &str, row: &Provider) -> bool {
         match row.auth() {
             Auth::None => self.own_base_url(name).is_some() || may_call(&row.base_url, self.plain_http_hosts()),
-            Auth::Aws => self.var(&row.api_key_env).or_else(|| self.var("AWS_ACCESS_KEY_ID")).is_some(),
-            _ => self.var(&row.api_key_env).is_some(),
+            Auth::Aws => self.has_own_key(&row.api_key_env) || self.var("AWS_ACCESS_KEY_ID").is_some(),
+            _ => self.has_own_key(&row.api_key_env),
         }
     }
 
@@ -182,7 +191,7 @@ impl Isolate {
         if let Some(plan) = known.plans.borrow().get(name) {
             return Ok(plan.clone());
         }
-        let plan = plan(name, &known.config, &self.catalog)?;
+        let plan = plan(name, &known.config, &known.catalog)?;
         let mut plans = known.plans.borrow_mut();
         if plans.len() >= MAX_PLANS {
             plans.clear();
@@ -192,8 +201,11 @@ impl Isolate {
     }
 
     /// Remembers a configuration.
-    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config) -> KnownConfig {
-        let known = KnownConfig { version, config: Rc::new(config), plans: Rc::default() };
+    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config, secrets: BTreeMap<String, String>) -> KnownConfig {
+        // Most tenants have no providers of their own: they share the isolate's.
+        let catalog = if config.providers.is_empty() { Rc::clone(&self.catalog) } else { Rc::new(self.catalog.for_tenant(&config)) };
+        let (config, secrets) = (Rc::new(config), Rc::new(secrets));
+        let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), rings: Rc::default() };
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
             configs.clear();
