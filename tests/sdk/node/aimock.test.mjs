@@ -30,6 +30,8 @@ before(async () => {
   mock = new LLMock({ port: 0, logLevel: "silent" });
   mock.onMessage(QUESTION, { content: TEXT });
   mock.on({ userMessage: WEATHER, hasToolResult: true }, { content: "Rain." });
+  // Its own word for the end of a Gemini answer with calls is not one of Google's, which say STOP.
+  mock.on({ userMessage: WEATHER, hasToolResult: false, model: /^gemini/ }, { toolCalls: CALLS, finishReason: "stop" });
   mock.on({ userMessage: WEATHER, hasToolResult: false }, { toolCalls: CALLS });
   mock.onEmbedding("harbour", { embedding: [0.25, -0.5, 0.125] });
   await mock.start();
@@ -49,7 +51,7 @@ after(() => Promise.all([site?.close(), mock?.stop()]));
 const gateway = { skip: DIRECT && "needs the gateway" };
 
 for (const name of Object.keys(FORMATS)) {
-  const model = `mock-${name}/gpt-4o`;
+  const model = `mock-${name}/${name === "gemini" ? "gemini-x" : "gpt-x"}`;
   const asked = (content, more = {}) => ({ model, max_tokens: 200, messages: [{ role: "user", content }], ...more });
 
   test(`${name}: Chat Completions`, gateway, async () => {
