@@ -23,6 +23,9 @@ pub mod ports;
 pub mod serve;
 pub mod vault;
 
+#[cfg(test)]
+mod fake;
+
 #[cfg(target_arch = "wasm32")]
 mod edge;
 #[cfg(target_arch = "wasm32")]

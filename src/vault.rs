@@ -92,3 +92,54 @@ pub async fn open<W: Vault>(world: &W, isolate: &Isolate, tenant: &TenantId, nam
     isolate.remember_opened(&bound_to, sealed, &secret);
     Ok(secret)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, run};
+    use tollgate_core::auth::hex;
+
+    fn isolate(vars: &[(&str, [u8; 32])]) -> Isolate {
+        Isolate::new(vars.iter().map(|(name, key)| ((*name).to_owned(), hex(key))).collect())
+    }
+
+    fn tenant(id: &str) -> TenantId {
+        TenantId::parse(id).unwrap()
+    }
+
+    #[test]
+    fn a_secret_opens_where_it_was_sealed_and_nowhere_else() {
+        let (world, isolate) = (Fake::new(), isolate(&[(KEY, [1; 32])]));
+        let sealed = run(seal(&world, &isolate, &tenant("acme"), "a", &Secret::new("sk-1"))).unwrap();
+        let opened = |who: &str, name: &str| run(open(&world, &isolate, &tenant(who), name, &sealed)).map(|s| s.reveal().to_owned());
+        assert_eq!(opened("acme", "a"), Ok("sk-1".to_owned()));
+        assert_eq!(opened("acme", "b"), Err(Shut::Broken));
+        // That it is open for one says nothing for another.
+        assert_eq!(opened("evil", "a"), Err(Shut::Broken));
+        let asked = world.opened.get();
+        assert_eq!(opened("acme", "a"), Ok("sk-1".to_owned()));
+        assert_eq!(world.opened.get(), asked, "it is remembered");
+        assert_eq!(run(open(&world, &isolate, &tenant("acme"), "a", "plain")), Err(Shut::Broken));
+    }
+
+    #[test]
+    fn the_key_before_still_opens() {
+        let world = Fake::new();
+        let sealed = run(seal(&world, &isolate(&[(KEY, [1; 32])]), &tenant("acme"), "a", &Secret::new("sk-1"))).unwrap();
+        let opens = |vars: &[(&str, [u8; 32])]| run(open(&world, &isolate(vars), &tenant("acme"), "a", &sealed)).map(|_| ());
+        assert_eq!(opens(&[(KEY, [2; 32]), (PREVIOUS, [1; 32])]), Ok(()));
+        let id = SecretsKey::parse(&hex(&[1; 32])).unwrap().id().to_owned();
+        assert_eq!(opens(&[(KEY, [2; 32]), (PREVIOUS, [3; 32])]), Err(Shut::OtherKey(id.clone())));
+        assert_eq!(opens(&[(KEY, [2; 32])]), Err(Shut::OtherKey(id)));
+        assert_eq!(opens(&[(PREVIOUS, [1; 32])]), Err(Shut::Unset));
+    }
+
+    #[test]
+    fn a_variable_that_holds_no_key_is_told() {
+        let set = |name: &str| Isolate::new([(name.to_owned(), "short".to_owned())].into());
+        assert_eq!(misconfigured(&Isolate::new([].into())), None);
+        assert!(misconfigured(&set(KEY)).unwrap().starts_with("The secret TOLLGATE_SECRETS_KEY must be 32 random bytes"));
+        assert!(misconfigured(&set(PREVIOUS)).unwrap().starts_with("The secret TOLLGATE_SECRETS_KEY_PREVIOUS must be"));
+        assert_eq!(sealing_key(&set(KEY)), Err(Shut::Form(KEY)));
+    }
+}

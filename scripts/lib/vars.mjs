@@ -7,6 +7,8 @@ import path from "node:path";
 const FROM_ENVIRONMENT = [
   "TOLLGATE_ADMIN_TOKEN",
   "TOLLGATE_KEY_PEPPER",
+  "TOLLGATE_SECRETS_KEY",
+  "TOLLGATE_SECRETS_KEY_PREVIOUS",
   "TOLLGATE_LOG",
   "TOLLGATE_HEARTBEAT_MS",
   "TOLLGATE_PROVIDERS",
@@ -24,15 +26,20 @@ const FROM_ENVIRONMENT = [
   "PERPLEXITY_API_KEY",
   "CEREBRAS_API_KEY",
   "AZURE_OPENAI_API_KEY",
+  "GOOGLE_SERVICE_ACCOUNT_JSON",
 ];
 
-/** The operator token and the pepper of this folder: made once, kept for its owner's eyes only. */
+/** The operator token, the pepper and the key of secrets of this folder: made once, kept for its owner's eyes only. */
 export function localSecrets(file) {
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
-  const secrets = {
+  const kept = existsSync(file) ? JSON.parse(readFileSync(file, "utf8")) : {};
+  const made = {
     TOLLGATE_ADMIN_TOKEN: randomBytes(24).toString("base64url"),
     TOLLGATE_KEY_PEPPER: randomBytes(32).toString("base64url"),
+    TOLLGATE_SECRETS_KEY: randomBytes(32).toString("hex"),
   };
+  // A folder that is older than one of them gets it now.
+  if (Object.keys(made).every((name) => name in kept)) return kept;
+  const secrets = { ...made, ...kept };
   mkdirSync(path.dirname(file), { recursive: true });
   writeFileSync(file, `${JSON.stringify(secrets, null, 2)}\n`, { mode: 0o600 });
   return secrets;

@@ -8,12 +8,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::catalog::Provider;
 use tollgate_core::config::Config;
-use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict};
+use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict, Why};
 use tollgate_core::secret::Secret;
 use tollgate_core::units::{Millis, Timestamp};
 
 /// Most secrets of tenants that are remembered open.
 const MAX_OPENED: usize = 1_000;
+
+/// Most access tokens that are remembered.
+const MAX_TOKENS: usize = 200;
+
+/// A token, or why there is none, and until when that holds.
+type Fetched = (Result<Secret, String>, Timestamp);
 
 /// What the tenant's keys for a provider came to, by provider. There are as many as its document names.
 pub(super) type Rings = BTreeMap<String, Result<Rc<Ring>, String>>;
@@ -26,6 +32,8 @@ pub(super) struct Keys {
     own: RefCell<BTreeMap<String, Rc<Ring>>>,
     /// Secrets of tenants, by what they are bound to and the sealed text.
     opened: RefCell<BTreeMap<(String, String), Secret>>,
+    /// Access tokens of service accounts.
+    tokens: RefCell<BTreeMap<KeyId, Fetched>>,
 }
 
 impl KnownConfig {
@@ -84,6 +92,23 @@ impl Isolate {
         opened.insert((bound_to.to_owned(), sealed.to_owned()), secret.clone());
     }
 
+    /// The access token of a service account, or why there was none a moment ago.
+    pub fn google_token(&self, key: &KeyId, now: Timestamp) -> Option<Result<Secret, String>> {
+        self.keys.tokens.borrow().get(key).filter(|(_, until)| now < *until).map(|(token, _)| token.clone())
+    }
+
+    /// Remembers it.
+    pub fn remember_google_token(&self, key: &KeyId, token: &Result<Secret, String>, until: Timestamp, now: Timestamp) {
+        let mut tokens = self.keys.tokens.borrow_mut();
+        if tokens.len() >= MAX_TOKENS {
+            tokens.retain(|_, (_, until)| now < *until);
+        }
+        if tokens.len() >= MAX_TOKENS {
+            tokens.clear();
+        }
+        tokens.insert(key.clone(), (token.clone(), until));
+    }
+
     /// The key to ask with next, for a request that has tried these: see [`Keyring::choose`].
     pub fn choose_key(&self, ring: &Ring, tried: &[KeyId], now: Timestamp, seed: u64) -> Option<ProviderKey> {
         self.keys.ring.borrow_mut().choose(ring, tried, now, seed).cloned()
@@ -92,6 +117,10 @@ impl Isolate {
     /// A provider answered a request with this key. Returns a line for the log if the key is dead since.
     #[must_use = "the line is to be logged"]
     pub fn key_answered(&self, key: &ProviderKey, verdict: Verdict, retry_after: Option<Millis>, now: Timestamp) -> Option<String> {
+        if verdict == Verdict::Trouble(Why::Refused) {
+            // A token that was made with it may have been withdrawn.
+            self.keys.tokens.borrow_mut().remove(&key.id);
+        }
         self.keys.ring.borrow_mut().outcome(key, verdict, retry_after, now).map(|dead| line(&dead))
     }
 
@@ -117,7 +146,6 @@ fn line(dead: &Dead) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate_core::keyring::Why;
 
     const NOW: Timestamp = Timestamp(1_710_028_800_000);
 

@@ -2,13 +2,13 @@
 
 mod keyring;
 
-use crate::serve::outgoing::may_call;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::catalog::{Auth, Catalog, Provider};
 use tollgate_core::config::Config;
+use tollgate_core::egress::BaseUrl;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::plan::{Plan, plan};
@@ -131,7 +131,7 @@ impl Isolate {
     /// where it is.
     pub fn configured(&self, name: &str, row: &Provider) -> bool {
         match row.auth() {
-            Auth::None => self.own_base_url(name).is_some() || may_call(&row.base_url, self.plain_http_hosts()),
+            Auth::None => self.own_base_url(name).is_some() || BaseUrl::operator(&row.base_url, self.plain_http_hosts()).is_ok(),
             Auth::Aws => self.has_own_key(&row.api_key_env) || self.var("AWS_ACCESS_KEY_ID").is_some(),
             _ => self.has_own_key(&row.api_key_env),
         }

@@ -10,7 +10,7 @@ use super::settle::{Held, degraded, opened};
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
 use std::rc::Rc;
-use tollgate_core::config::{Config, Mode, WhenUnreachable};
+use tollgate_core::config::{Mode, WhenUnreachable};
 use tollgate_core::degrade::{Degrade, Next};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
@@ -33,7 +33,7 @@ pub struct Admitted {
     /// Most output tokens of each choice, where policy lowered them.
     pub clamp: Option<u64>,
     /// Under this configuration.
-    pub config: Rc<Config>,
+    pub known: KnownConfig,
     /// Where its answer may be stored.
     pub slot: Option<Slot>,
 }
@@ -197,7 +197,7 @@ fn verdict<A>(held: Held, call: Call, bid: &Bid, known: KnownConfig, decided: De
         return Verdict::Stored(Box::new((held, call, found)));
     }
     let (plan, slot) = (decided.plan, decided.slot);
-    Verdict::Send(Box::new(Admitted { held, call, plan, clamp: bid.clamp, config: known.config, slot }))
+    Verdict::Send(Box::new(Admitted { held, call, plan, clamp: bid.clamp, known, slot }))
 }
 
 /// A stored answer to the request, however old.

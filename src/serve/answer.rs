@@ -11,6 +11,7 @@ use tollgate_core::dialect::openai::usage_of_answer;
 use tollgate_core::dialect::tap::Tap;
 use tollgate_core::dialect::{Dialect, Face};
 use tollgate_core::failure::Failure;
+use tollgate_core::keyring::Verdict;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::Outcome;
 
@@ -52,12 +53,23 @@ pub struct Miss {
     pub refused: Option<Failure>,
     /// Whether another target would say the same.
     pub last: bool,
+    /// What it says about the key.
+    pub key: Verdict,
 }
 
 impl Miss {
     /// A target that gave nothing usable.
     pub fn new(provider: &str, told: &str, outcome: Outcome, status: u16, may_charge: bool) -> Miss {
-        Miss { told: format!("{provider}: {told}"), outcome, status, may_charge, retry_after: None, refused: None, last: false }
+        Miss {
+            told: format!("{provider}: {told}"),
+            outcome,
+            status,
+            may_charge,
+            retry_after: None,
+            refused: None,
+            last: false,
+            key: Verdict::Unrelated,
+        }
     }
 
     /// A stream that the provider failed before it began.
@@ -79,17 +91,18 @@ pub fn arrived<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, wire: Wir
         Err(NoAnswer::TooLarge) => return Err(miss("answer too large", Outcome::Error, 502, true)),
     };
     let status = incoming.status;
+    let key = Verdict::of(status, incoming.whole.as_deref().unwrap_or_default());
     match status {
         200..=299 if stream && incoming.whole.is_none() => Ok(incoming),
         200..=299 if !stream && incoming.whole.is_some() => Ok(incoming),
         200..=299 => Err(miss(&unreadable(wire), Outcome::Error, 502, true)),
-        400 | 404 | 405 | 409 | 413 | 415 | 422 => {
+        400 | 404 | 405 | 409 | 413 | 415 | 422 if !key.rotates() => {
             let refused = Some(refusal(wire, status, incoming.whole.as_deref().unwrap_or_default()));
             Err(Miss { refused, last: true, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
         }
         _ => {
             let retry_after = incoming.retry_after.and_then(|v| v.trim().parse::<u64>().ok()).map(|s| s.min(MAX_RETRY_AFTER));
-            Err(Miss { retry_after, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
+            Err(Miss { retry_after, key, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
         }
     }
 }

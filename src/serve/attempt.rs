@@ -3,18 +3,22 @@
 use super::admit::Admitted;
 use super::answer::{Content, Miss, Whole, arrived, face, whole};
 use super::facts::Facts;
+use super::keys::provider_keys;
 use super::look_up::Slot;
-use super::outgoing::{Ask, Prepared, Unsent, Wire, prepare};
+use super::outgoing::{Prepared, Unsent, Wire, prepare, sign_with};
 use super::read::Call;
 use super::relay::cost;
 use super::settle::Held;
-use crate::isolate::Isolate;
-use crate::ports::{Incoming, Primed, World};
+use crate::isolate::{Isolate, KnownConfig};
+use crate::ports::{Incoming, Outgoing, Primed, World};
 use std::rc::Rc;
 use tollgate_core::cache::MAX_ANSWER as MAX_KEPT;
+use tollgate_core::catalog::Auth;
 use tollgate_core::config::Config;
 use tollgate_core::dialect::tap::{State, Tap, Wanted};
 use tollgate_core::failure::Failure;
+use tollgate_core::ids::TenantId;
+use tollgate_core::keyring::{Ring, Verdict};
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Outcome};
@@ -55,6 +59,17 @@ struct Given<A> {
     headers: Vec<(&'static str, String)>,
 }
 
+/// What is asked, and under which conditions.
+struct Question<'a> {
+    tenant: TenantId,
+    known: &'a KnownConfig,
+    call: &'a Call,
+    clamp: Option<u64>,
+    deadline: Timestamp,
+    /// Most bytes to keep of a stream.
+    keep: usize,
+}
+
 /// Asks.
 ///
 /// # Errors
@@ -65,45 +80,128 @@ pub async fn attempt<W: World + Clone + 'static>(
     admitted: Admitted,
     facts: &mut Facts,
 ) -> Result<Answered<W::Answer>, Failure> {
-    let Admitted { held, call, plan, clamp, config, slot } = admitted;
+    let Admitted { held, call, plan, clamp, known, slot } = admitted;
     facts.clamp = clamp;
+    let config = Rc::clone(&known.config);
     let total = i64::from(config.timeouts.total_ms);
     let deadline = facts.clock.started.plus(call.timeout.map_or(total, |asked| asked.min(total)));
     let keep = if (slot.is_some() && call.cache.writes()) || held.claimed() { MAX_KEPT } else { 0 };
-    let mut before: Vec<Attempt> = Vec::new();
-    let mut misses: Vec<Miss> = Vec::new();
+    let question = Question { tenant: held.tenant.clone(), known: &known, call: &call, clamp, deadline, keep };
+    let mut tries = Tries::default();
     for target in plan.targets {
-        let began = world.now();
         facts.target = Some((target.provider.clone(), target.model.clone()));
-        let given = match prepare(isolate, &target, &call, clamp, &config.timeouts, deadline, began) {
-            Err(unsent) => Err(unsent_miss(&target, &unsent)),
-            Ok(Prepared::Estimate(tokens)) => Ok(estimate(&call, tokens)),
-            Ok(Prepared::Ask(ask)) => {
-                let wanted = Wanted {
-                    usage: call.request.include_usage,
-                    keep,
-                    bill: Some(Bill { price: target.price.clone(), before: cost(&before) }),
-                };
-                one(world, &target, &call, *ask, wanted, facts).await
-            }
+        if let Some((began, given)) = target_answer(world, isolate, &question, &target, &mut tries, facts).await {
+            let Given { content, content_type, answer, headers } = given;
+            facts.upstream_headers = headers;
+            let before = tries.lines;
+            return Ok(Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot });
+        }
+        if tries.over(world.now(), deadline) {
+            break;
+        }
+    }
+    held.settle(world, isolate, tries.lines);
+    Err(verdict(tries.misses))
+}
+
+/// What was tried in vain.
+#[derive(Default)]
+struct Tries {
+    lines: Vec<Attempt>,
+    misses: Vec<Miss>,
+}
+
+impl Tries {
+    fn missed(&mut self, target: &Target, call: &Call, latency: Millis, miss: Miss) {
+        self.lines.push(failed(target, &miss, call, latency));
+        self.misses.push(miss);
+    }
+
+    /// Whether no other target can help.
+    fn over(&self, now: Timestamp, deadline: Timestamp) -> bool {
+        self.misses.last().is_some_and(|miss| miss.last) || now >= deadline
+    }
+}
+
+/// Asks a target, with one key after the other where the provider blames the key.
+async fn target_answer<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Isolate,
+    question: &Question<'_>,
+    target: &Target,
+    tries: &mut Tries,
+    facts: &mut Facts,
+) -> Option<(Timestamp, Given<W::Answer>)> {
+    let Question { known, call, .. } = question;
+    let mut began = world.now();
+    let ask = match prepare(isolate, known, target, call, question.clamp, question.deadline, began) {
+        Ok(Prepared::Ask(ask)) => ask,
+        Ok(Prepared::Estimate(tokens)) => return Some((began, estimate(call, tokens))),
+        Err(unsent) => {
+            tries.missed(target, call, 0, unsent_miss(target, &unsent));
+            return None;
+        }
+    };
+    let ring = match ring(world, isolate, question, target, ask.auth).await {
+        Ok(ring) => ring,
+        Err(why) => {
+            tries.missed(target, call, 0, unsent_miss(target, &Unsent::NotConfigured(why)));
+            return None;
+        }
+    };
+    facts.dropped = ask.dropped.clone();
+    let mut tried = Vec::new();
+    loop {
+        let key = isolate.choose_key(&ring, &tried, began, facts.seed);
+        if key.is_none() && !tried.is_empty() {
+            return None;
+        }
+        let mut request = ask.request.clone();
+        let secret = key.as_ref().map(|key| key.secret.reveal());
+        if let Err(why) = sign_with(isolate, ask.auth, secret, &mut request, began) {
+            tries.missed(target, call, 0, unsent_miss(target, &Unsent::NotConfigured(why)));
+            return None;
+        }
+        let wanted = Wanted {
+            usage: call.request.include_usage,
+            keep: question.keep,
+            bill: Some(Bill { price: target.price.clone(), before: cost(&tries.lines) }),
         };
-        match given {
-            Ok(Given { content, content_type, answer, headers }) => {
-                facts.upstream_headers = headers;
-                return Ok(Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot });
+        let given = one(world, target, call, request, ask.wire, wanted, facts).await;
+        let now = world.now();
+        let (said, wait) = match &given {
+            Ok(_) => (Verdict::Works, None),
+            Err(miss) => (miss.key, miss.retry_after),
+        };
+        if let Some(key) = key {
+            let wait = wait.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
+            if let Some(line) = isolate.key_answered(&key, said, wait, now) {
+                world.log(&line);
             }
+            tried.push(key.id);
+        }
+        match given {
+            Ok(given) => return Some((began, given)),
             Err(miss) => {
-                before.push(failed(&target, &miss, &call, world.now().since(began)));
-                let last = miss.last || world.now() >= deadline;
-                misses.push(miss);
-                if last {
-                    break;
+                tries.missed(target, call, now.since(began), miss);
+                if !said.rotates() || tries.over(now, question.deadline) || tried.is_empty() {
+                    return None;
                 }
             }
         }
+        began = now;
     }
-    held.settle(world, isolate, before);
-    Err(verdict(misses))
+}
+
+/// The keys to ask a target with. None where it wants none, or where Amazon's variables are to sign.
+async fn ring<W: World>(world: &W, isolate: &Isolate, question: &Question<'_>, target: &Target, auth: Auth) -> Result<Rc<Ring>, String> {
+    let keys = provider_keys(world, isolate, &question.tenant, question.known, &target.provider).await;
+    // What is the operator's never goes where the tenant has its own keys or address.
+    let own = question.known.config.providers.contains_key(&target.provider);
+    if keys.is_err() && !own && auth == Auth::Aws && isolate.var("AWS_ACCESS_KEY_ID").is_some() {
+        return Ok(Rc::default());
+    }
+    keys
 }
 
 /// Asks one target, until its answer is there or has begun.
@@ -111,12 +209,11 @@ async fn one<W: World>(
     world: &W,
     target: &Target,
     call: &Call,
-    ask: Ask,
+    request: Outgoing,
+    wire: Wire,
     wanted: Wanted,
     facts: &mut Facts,
 ) -> Result<Given<W::Answer>, Miss> {
-    let Ask { request, wire, dropped } = ask;
-    facts.dropped = dropped;
     facts.attempts = facts.attempts.saturating_add(1);
     let client = call.request.endpoint.dialect();
     let since = world.now();

@@ -21,6 +21,8 @@ pub struct Facts {
     /// ULID.
     pub request_id: String,
     client_request_id: Option<String>,
+    /// Chance, for what may fall one way or another.
+    pub seed: u64,
     /// Times.
     pub clock: Clockwork,
     data_plane: bool,
@@ -63,11 +65,13 @@ pub struct Facts {
 impl Facts {
     /// A request came.
     pub fn new(now: Timestamp, random: [u8; 32], head: &Head) -> Facts {
+        let seed = random.iter().skip(16).take(8).fold(0_u64, |n, b| (n << 8) | u64::from(*b));
         let random = random.iter().take(16).fold(0_u128, |n, b| (n << 8) | u128::from(*b));
         let client_id = head.header("x-request-id").or_else(|| head.header("x-client-request-id"));
         Facts {
             request_id: ulid(now, random),
             client_request_id: client_id.map(|id| id.chars().take(128).collect()),
+            seed,
             clock: Clockwork { started: now, ..Clockwork::default() },
             data_plane: head.path.starts_with("/v1/"),
             anthropic: head.path.starts_with("/v1/messages") || head.header("anthropic-version").is_some(),

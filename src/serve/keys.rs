@@ -9,7 +9,8 @@ use tollgate_core::catalog::Auth;
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::Ring;
 
-/// The keys of a provider for this tenant. Empty only for a provider that wants none.
+/// The keys of a provider for this tenant. Empty only for a provider that wants none, and for the
+/// operator's Amazon where its access key is to sign (`AWS_ACCESS_KEY_ID`).
 ///
 /// What they come to is remembered with the configuration: a changed secret is a new version of it.
 ///
@@ -39,7 +40,8 @@ pub async fn provider_keys<W: Vault + Event>(
         return Err("no API key is configured".to_owned());
     }
     let ring = isolate.own_keys(provider, &row.api_key_env);
-    if ring.keys().is_empty() { Err(format!("no API key is configured ({})", row.api_key_env)) } else { Ok(ring) }
+    let signs = row.auth() == Auth::Aws && isolate.var("AWS_ACCESS_KEY_ID").is_some();
+    if ring.keys().is_empty() && !signs { Err(format!("no API key is configured ({})", row.api_key_env)) } else { Ok(ring) }
 }
 
 /// The secrets that are there and open. One that does not is logged, and the others are used.
@@ -69,4 +71,86 @@ async fn tenants_keys<W: Vault + Event>(
         }
     }
     if keys.is_empty() { Err(told) } else { Ok(Rc::new(Ring::new(tenant.as_str(), provider, keys))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake::{Fake, run};
+    use std::collections::BTreeMap;
+    use tollgate_core::config::Config;
+    use tollgate_core::secret::Secret;
+
+    struct Desk {
+        world: Fake,
+        isolate: Isolate,
+        tenant: TenantId,
+        secrets: BTreeMap<String, String>,
+    }
+
+    fn desk() -> Desk {
+        let vars = [("TOLLGATE_SECRETS_KEY", "00".repeat(32)), ("GROQ_API_KEY", "sk-operator".to_owned())];
+        let isolate = Isolate::new(vars.map(|(name, value)| (name.to_owned(), value)).into());
+        let mut desk = Desk { world: Fake::new(), isolate, tenant: TenantId::parse("acme").unwrap(), secrets: BTreeMap::new() };
+        for name in ["a", "b"] {
+            let sealed = run(vault::seal(&desk.world, &desk.isolate, &desk.tenant, name, &Secret::new(&format!("sk-{name}"))));
+            desk.secrets.insert(name.to_owned(), sealed.unwrap());
+        }
+        desk.secrets.insert("moved".to_owned(), desk.secrets["a"].clone());
+        desk
+    }
+
+    impl Desk {
+        fn learn(&self, providers: &str) -> KnownConfig {
+            let config: Config = serde_json::from_str(&format!(r#"{{"providers":{providers}}}"#)).unwrap();
+            self.isolate.learn(&self.tenant, 1, config, self.secrets.clone())
+        }
+
+        fn keys(&self, known: &KnownConfig, provider: &str) -> Result<Vec<String>, String> {
+            let ring = run(provider_keys(&self.world, &self.isolate, &self.tenant, known, provider))?;
+            Ok(ring.keys().iter().map(|key| format!("{}{}={}", key.owner, key.name, key.secret.reveal())).collect())
+        }
+    }
+
+    #[test]
+    fn the_tenants_keys_go_before_the_operators() {
+        let desk = desk();
+        let known = desk.learn(r#"{"groq":{"keys":["b","a"]}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap(), ["acmeb=sk-b", "acmea=sk-a"]);
+        let opened = desk.world.opened.get();
+        desk.keys(&known, "groq").unwrap();
+        assert_eq!(desk.world.opened.get(), opened, "they are remembered with the configuration");
+        assert_eq!(desk.keys(&desk.learn("{}"), "groq").unwrap(), ["GROQ_API_KEY=sk-operator"]);
+    }
+
+    #[test]
+    fn a_missing_secret_is_told_and_the_operators_key_is_not_used_instead() {
+        let desk = desk();
+        let known = desk.learn(r#"{"groq":{"keys":["gone"]},"openai":{"keys":["gone","b","moved"]},"mistral":{"keys":["moved"]}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured (secret `gone` of the tenant)");
+        assert_eq!(desk.keys(&known, "openai").unwrap(), ["acmeb=sk-b"], "the others are used");
+        assert_eq!(desk.keys(&known, "mistral").unwrap_err(), "its API key cannot be opened (secret `moved` of the tenant)");
+        let lines = desk.world.lines.borrow();
+        assert!(lines.iter().all(|line| line.contains(r#""event":"secret_not_opened""#) && line.contains("moved")), "{lines:?}");
+        assert_eq!(lines.len(), 2);
+        assert!(!lines.concat().contains("sk-"));
+    }
+
+    #[test]
+    fn the_operators_key_does_not_go_to_a_tenants_address() {
+        let desk = desk();
+        // A document that was stored before the rule would be refused today.
+        let known = desk.learn(r#"{"groq":{"base_url":"https://llm.example.com"},"free":{"base_url":"https://llm.example.com","format":"openai","auth":"none"}}"#);
+        assert_eq!(desk.keys(&known, "groq").unwrap_err(), "no API key is configured");
+        assert!(desk.keys(&known, "free").unwrap().is_empty());
+        assert_eq!(desk.keys(&known, "openai").unwrap_err(), "no API key is configured (OPENAI_API_KEY)");
+        // Nor does what Amazon's access key signs.
+        let vars = [("AWS_ACCESS_KEY_ID".to_owned(), "AKIA".to_owned())];
+        let desk = Desk { isolate: Isolate::new(vars.into()), ..desk };
+        assert!(desk.keys(&desk.learn("{}"), "bedrock").unwrap().is_empty());
+        let known = desk.learn(r#"{"bedrock":{"base_url":"https://llm.example.com"},"mine":{"keys":["gone"],"base_url":"https://llm.example.com","format":"bedrock"}}"#);
+        assert_eq!(desk.keys(&known, "bedrock").unwrap_err(), "no API key is configured");
+        assert_eq!(desk.keys(&known, "mine").unwrap_err(), "no API key is configured (secret `gone` of the tenant)");
+        assert_eq!(desk.keys(&known, "nobody").unwrap_err(), "not configured");
+    }
 }

@@ -11,6 +11,7 @@ pub mod asked;
 pub mod attempt;
 pub mod decide;
 pub mod facts;
+pub mod google;
 pub mod identify;
 pub mod keys;
 pub mod look_up;

@@ -3,13 +3,13 @@
 
 use super::asked::{Common, Endpoint};
 use super::read::Call;
-use crate::isolate::Isolate;
+use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::Outgoing;
 use tollgate_core::catalog::{Auth, Provider, Quirk};
-use tollgate_core::config::Timeouts;
 use tollgate_core::dialect::common::Request;
 use tollgate_core::dialect::sigv4::{Credentials, Scope, Signable, sign};
 use tollgate_core::dialect::{self, Dialect, Dropped, Encoded, Refused, embeddings};
+use tollgate_core::egress::{BaseUrl, Why};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
 use tollgate_core::units::Timestamp;
@@ -40,8 +40,10 @@ pub enum Prepared {
 
 /// A request to a target.
 pub struct Ask {
-    /// Ready to go.
+    /// Ready to go, but for the headers that prove who asks.
     pub request: Outgoing,
+    /// How that is proved.
+    pub auth: Auth,
     /// In which words.
     pub wire: Wire,
     /// What the target could not be told.
@@ -87,20 +89,21 @@ struct Words {
 /// Why it cannot be asked.
 pub fn prepare(
     isolate: &Isolate,
+    known: &KnownConfig,
     target: &Target,
     call: &Call,
     clamp: Option<u64>,
-    timeouts: &Timeouts,
     deadline: Timestamp,
     now: Timestamp,
 ) -> Result<Prepared, Unsent> {
-    let row = isolate.catalog.provider(&target.provider).ok_or_else(|| Unsent::NotConfigured("not configured".to_owned()))?;
+    let timeouts = known.config.timeouts;
+    let row = known.catalog.provider(&target.provider).ok_or_else(|| Unsent::NotConfigured("not configured".to_owned()))?;
     let words = match words(row, target, call, clamp)? {
         Ok(words) => words,
         Err(estimate) => return Ok(Prepared::Estimate(estimate)),
     };
-    let base = base_url(isolate, &target.provider, row, words.wire).map_err(Unsent::NotConfigured)?;
-    let url = format!("{base}{}", words.path);
+    let base = base_url(isolate, known, &target.provider, row, words.wire).map_err(|why| Unsent::NotConfigured(why.to_string()))?;
+    let url = base.join(&words.path);
     let mut headers = vec![
         ("content-type", "application/json".to_owned()),
         // Asked plainly, an answer needs no unpacking, and its declared length is its length.
@@ -119,11 +122,10 @@ pub fn prepare(
     if anthropic && !headers.iter().any(|(name, _)| *name == "anthropic-version") {
         headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
     }
-    headers.extend(credential(isolate, row, &url, &words.body, now).map_err(Unsent::NotConfigured)?);
     let left = deadline.since(now).max(1);
     let request =
         Outgoing { url, headers, body: words.body, first_byte: i64::from(timeouts.first_byte_ms).min(left), total: left, cap: MAX_ANSWER };
-    Ok(Prepared::Ask(Box::new(Ask { request, wire: words.wire, dropped: words.dropped })))
+    Ok(Prepared::Ask(Box::new(Ask { request, auth: row.auth(), wire: words.wire, dropped: words.dropped })))
 }
 
 /// What is asked in the target's words; `Err` with an estimate where it cannot count tokens.
@@ -179,57 +181,44 @@ fn words(row: &Provider, target: &Target, call: &Call, clamp: Option<u64>) -> Re
     written(Wire::Answer(format), format.encode_request(&request, &to)?)
 }
 
-/// Where a provider is: its row's address, or the operator's own for it (`<PROVIDER>_BASE_URL`).
-fn base_url(isolate: &Isolate, name: &str, row: &Provider, wire: Wire) -> Result<String, String> {
+/// Where a provider is: its row's address, or the operator's own for it (`<PROVIDER>_BASE_URL`). A tenant's
+/// address is read by the rules for tenants, again each time: what was stored may be older than they are.
+fn base_url(isolate: &Isolate, known: &KnownConfig, name: &str, row: &Provider, wire: Wire) -> Result<BaseUrl, Why> {
     let format = match wire {
         Wire::Answer(format) | Wire::Count(format) => format,
         Wire::Embeddings(_) => row.formats.first().copied().unwrap_or(Dialect::OpenAiChat),
     };
-    let base = match isolate.own_base_url(name) {
-        Some(own) => own.trim_end_matches('/').to_owned(),
-        None => fill(row.base_url(format), |name| isolate.var(name))?,
-    };
-    if !may_call(&base, isolate.plain_http_hosts()) {
-        return Err("its base URL is neither https nor in TOLLGATE_PLAIN_HTTP_HOSTS".to_owned());
+    if known.config.providers.get(name).is_some_and(|own| own.base_url.is_some()) {
+        return BaseUrl::tenant(row.base_url(format));
     }
-    Ok(base)
+    let listed = isolate.plain_http_hosts();
+    match isolate.own_base_url(name) {
+        Some(own) => BaseUrl::operator(own.trim_end_matches('/'), listed),
+        None => BaseUrl::operator(&BaseUrl::fill(row.base_url(format), |name| isolate.var(name))?, listed),
+    }
 }
 
-/// An address with its `{NAME}`s replaced. A value can only be part of a name in it: letters, digits and
-/// hyphens, so that it cannot lead elsewhere.
-fn fill<'a>(template: &str, var: impl Fn(&str) -> Option<&'a str>) -> Result<String, String> {
-    let mut out = String::with_capacity(template.len());
-    let mut rest = template;
-    while let Some((before, after)) = rest.split_once('{') {
-        let (name, tail) = after.split_once('}').ok_or("its base URL has an unclosed brace")?;
-        let value = var(name).ok_or_else(|| format!("the variable {name} is not set"))?;
-        let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
-        if value.len() > 63 || !value.bytes().all(plain) {
-            return Err(format!("the variable {name} may hold only letters, digits and hyphens"));
+/// Adds the headers that prove who asks. `key` is absent where none is needed, or where Amazon's variables
+/// are to sign.
+///
+/// # Errors
+/// What is missing.
+pub fn sign_with(isolate: &Isolate, auth: Auth, key: Option<&str>, request: &mut Outgoing, now: Timestamp) -> Result<(), String> {
+    let header = match (auth, key) {
+        (Auth::None, _) => return Ok(()),
+        (Auth::Aws, None) => {
+            let signed = signature(isolate, &request.url, &request.body, now)?;
+            request.headers.extend(signed);
+            return Ok(());
         }
-        out.push_str(before);
-        out.push_str(value);
-        rest = tail;
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-/// The headers that prove who asks.
-fn credential(isolate: &Isolate, row: &Provider, url: &str, body: &[u8], now: Timestamp) -> Result<Vec<(&'static str, String)>, String> {
-    let key = || isolate.var(&row.api_key_env).ok_or_else(|| format!("no API key is configured ({})", row.api_key_env));
-    Ok(match row.auth() {
-        Auth::None => Vec::new(),
-        Auth::Bearer => vec![("authorization", format!("Bearer {}", key()?))],
-        Auth::XApiKey => vec![("x-api-key", key()?.to_owned())],
-        Auth::ApiKey => vec![("api-key", key()?.to_owned())],
-        Auth::XGoogApiKey => vec![("x-goog-api-key", key()?.to_owned())],
-        Auth::Google => return Err("service accounts of Google are not offered yet".to_owned()),
-        Auth::Aws => match isolate.var(&row.api_key_env) {
-            Some(key) => vec![("authorization", format!("Bearer {key}"))],
-            None => signature(isolate, url, body, now)?,
-        },
-    })
+        (_, None) => return Err("no API key is configured".to_owned()),
+        (Auth::Bearer | Auth::Aws | Auth::Google, Some(key)) => ("authorization", format!("Bearer {key}")),
+        (Auth::XApiKey, Some(key)) => ("x-api-key", key.to_owned()),
+        (Auth::ApiKey, Some(key)) => ("api-key", key.to_owned()),
+        (Auth::XGoogApiKey, Some(key)) => ("x-goog-api-key", key.to_owned()),
+    };
+    request.headers.push(header);
+    Ok(())
 }
 
 /// Amazon's signature.
@@ -246,63 +235,4 @@ fn signature(isolate: &Isolate, url: &str, body: &[u8], now: Timestamp) -> Resul
     let headers = [("content-type", "application/json")];
     let request = Signable { method: "POST", host, path, headers: &headers, body };
     sign(&request, &credentials, &scope, now).ok_or_else(|| "the request cannot be signed".to_owned())
-}
-
-/// Whether a base URL may be called: https with a plain host name, or http to exactly a host and port
-/// that the operator listed.
-pub fn may_call(base_url: &str, plain_http_hosts: &str) -> bool {
-    let (secure, rest) = match (base_url.strip_prefix("https://"), base_url.strip_prefix("http://")) {
-        (Some(rest), _) => (true, rest),
-        (_, Some(rest)) => (false, rest),
-        _ => return false,
-    };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b':');
-    if authority.is_empty() || !base_url.bytes().all(|b| b.is_ascii_graphic()) || rest.contains(['#', '?', '\\', '@']) {
-        return false;
-    }
-    if !authority.bytes().all(plain) {
-        return false;
-    }
-    secure || plain_http_hosts.split(',').any(|host| host.trim() == authority)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{fill, may_call};
-
-    #[test]
-    fn a_variable_cannot_move_the_host() {
-        let filled = |value: &'static str| fill("https://{A}.openai.azure.com/openai/v1", |_| Some(value));
-        assert_eq!(filled("mine-1").as_deref(), Ok("https://mine-1.openai.azure.com/openai/v1"));
-        for bad in ["evil#", "evil/", "evil.com/x", "a@b", "a b", "é", &"x".repeat(64)] {
-            assert!(fill("https://{A}.x", |_| Some(bad)).is_err(), "{bad}");
-        }
-        assert!(fill("https://{A}.x", |_| None).is_err());
-        assert!(fill("https://{A.x", |_| Some("a")).is_err());
-    }
-
-    #[test]
-    fn only_plain_hosts_are_called() {
-        for good in ["https://api.openai.com/v1", "https://host:8443/v1", "http://127.0.0.1:9/v1"] {
-            assert!(may_call(good, "127.0.0.1:9, other:1"), "{good}");
-        }
-        for bad in [
-            "http://127.0.0.1/v1",
-            "http://127.0.0.1:91/v1",
-            "http://127.0.0.1:9@evil/v1",
-            "https://evil#.openai.azure.com/",
-            "https://a@b/v1",
-            "https://a\\b/v1",
-            "https:///v1",
-            "ftp://a/v1",
-            "https://a b/v1",
-            "https://a?x=/v1",
-            "https://é/v1",
-            "//a/v1",
-            "https://[::1]/v1",
-        ] {
-            assert!(!may_call(bad, "127.0.0.1:9"), "{bad}");
-        }
-    }
 }

@@ -43,6 +43,13 @@ test("secrets are made once and readable by their owner only", (t) => {
   const file = path.join(dir, "new/secrets.json");
   const secrets = localSecrets(file);
   assert.ok(secrets.TOLLGATE_ADMIN_TOKEN.length >= 32 && secrets.TOLLGATE_KEY_PEPPER.length >= 32);
+  assert.match(secrets.TOLLGATE_SECRETS_KEY, /^[0-9a-f]{64}$/);
   assert.deepEqual(localSecrets(file), secrets);
+  // A folder from before one of them keeps what it has.
+  const { TOLLGATE_SECRETS_KEY: _, ...older } = secrets;
+  writeFileSync(file, JSON.stringify(older));
+  const grown = localSecrets(file);
+  assert.deepEqual({ ...grown, TOLLGATE_SECRETS_KEY: "" }, { ...older, TOLLGATE_SECRETS_KEY: "" });
+  assert.deepEqual(localSecrets(file), grown);
   assert.equal(statSync(file).mode & 0o777, 0o600);
 });

@@ -1,5 +1,6 @@
 //! Secrets: what must never be shown, and the form in which they are stored.
 
+pub mod google;
 mod sealed;
 
 pub use sealed::{KeyForm, NONCE_LEN, Sealed, SecretsKey, additional_data, field, is_name};
