@@ -63,6 +63,23 @@ function check(body, known, { headers }) {
     throw wrong("stop_sequences: each stop sequence must contain non-whitespace");
   }
   if (thinking?.type === "enabled") checkThinking(body);
+  checkModel(body);
+}
+
+/** What Claude's models since 4.5 and since 4.7 no longer take. */
+function checkModel({ model, temperature, top_p: share, top_k: count, thinking }) {
+  const [, major, minor] = /claude-(?:opus|sonnet|haiku)-(\d)(?:-(\d)(?!\d))?/.exec(model) ?? [];
+  if (major === undefined) return;
+  const version = Number(major) + Number(minor ?? 0) / 10;
+  if (version >= 4.5 && temperature !== undefined && share !== undefined) {
+    throw wrong("`temperature` and `top_p` cannot both be specified for this model. Please use only one.");
+  }
+  if (version < 4.7) return;
+  const given = Object.entries({ temperature, top_p: share, top_k: count }).find(([, value]) => value !== undefined);
+  if (given !== undefined) throw wrong(`\`${given[0]}\` is deprecated for this model.`);
+  if (thinking?.type === "enabled") {
+    throw wrong('"thinking.type.enabled" is not supported for this model. Use "thinking.type.adaptive" and "output_config.effort" to control thinking behavior.');
+  }
 }
 
 function checkThinking({ thinking, max_tokens: most, temperature, tool_choice: choice }) {

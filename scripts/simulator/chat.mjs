@@ -24,6 +24,9 @@ function check(body) {
   if (body.stream_options !== undefined && body.stream_options !== null && stream !== true) {
     throw wrong("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled.", null);
   }
+  if (/^(o\d|gpt-[5-9])/.test(body.model) && body.max_tokens !== undefined) {
+    throw wrong("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter");
+  }
   checkCalls(body.messages);
 }
 

@@ -154,9 +154,14 @@ const usageAtEnd = (answer) => usageOf(answer, answer.usage.completion - answer.
 const frame = (answer, { model }, candidates, usage) =>
   ({ candidates, ...(usage && { usageMetadata: usage }), modelVersion: model, responseId: answer.id });
 
+/** Thoughts are told only to those who ask; they are thought and counted anyway. */
+const shows = ({ kind }, { body }) => kind !== "thinking" || body.generationConfig?.thinkingConfig?.includeThoughts === true;
+
 function whole(answer, where, plan) {
-  const candidates = answer.choices.map(({ blocks, finish }, index) =>
-    ({ content: { parts: blocks.map(partOf), role: "model" }, finishReason: FINISH[finish], index }));
+  const candidates = answer.choices.map(({ blocks, finish }, index) => {
+    const parts = blocks.map((block, at) => (shows(block, where) ? [partOf(block, at, blocks)] : [])).flat();
+    return { content: { parts, role: "model" }, finishReason: FINISH[finish], index };
+  });
   return frame(answer, where, candidates, plan.usage && usageAtEnd(answer));
 }
 
@@ -171,6 +176,7 @@ function script(answer, where, plan) {
   const token = ({ blocks, steps }, index, at) => {
     if (at >= steps.length) return "";
     const { block, text } = steps[at];
+    if (!shows(blocks[block], where)) return "";
     if (blocks[block].kind !== "call") return chunk(index, partOf({ ...blocks[block], text }));
     return steps[at + 1]?.block === block ? "" : chunk(index, partOf(blocks[block], block, blocks));
   };

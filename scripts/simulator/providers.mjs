@@ -11,7 +11,7 @@ export function simulatedProviders(url, price) {
   return {
     simulated: row("/v1"),
     "simulated-responses": row("/v1", { format: "responses" }),
-    "simulated-azure": row("/azure/v1", { formats: ["openai", "responses"], auth: "api-key" }),
+    "simulated-azure": row("/azure/v1", { formats: ["openai", "responses"], auth: "api-key", quirks: ["max_completion_tokens"] }),
     "simulated-anthropic": row("/anthropic/v1", { format: "anthropic" }),
     "simulated-gemini": row("/gemini/v1beta", { format: "gemini" }),
     "simulated-bedrock": row("/bedrock", { format: "bedrock" }),

@@ -141,6 +141,20 @@ test("gemini: a call goes back with its signature", { skip: DIRECT && "needs the
   assert.equal(whole.body.contents[1].parts[0].thoughtSignature, Buffer.from("a simulated thought").toString("base64"));
 });
 
+test("anthropic: versions and betas pass, the client's key does not", { skip: DIRECT && "needs the gateway" }, async () => {
+  for (const version of ["2026-10-21", "2023-06-01"]) {
+    const mark = marker();
+    const headers = { "anthropic-version": version, "anthropic-beta": "one-2026-01-01,two-2026-01-01" };
+    const asked = { model: "simulated-anthropic/sim-t1-i0", max_tokens: 50, messages: user(mark), metadata: { user_id: "someone" } };
+    await client.messages.create(asked, { headers });
+    const { headers: sent, body } = await ended(mark);
+    const named = Object.fromEntries(Object.entries(sent).map(([name, content]) => [name.toLowerCase(), content]));
+    assert.deepEqual([named["anthropic-version"], named["anthropic-beta"]], [version, headers["anthropic-beta"]]);
+    assert.deepEqual([named["x-api-key"], named.authorization], ["simulated", undefined]);
+    assert.deepEqual(body, { ...asked, model: "sim-t1-i0" });
+  }
+});
+
 test("events come one by one", async () => {
   const mark = marker();
   const came = [];

@@ -93,6 +93,16 @@ test("the version before took a temperature", async () => {
   assert.ok(await refusal(create(1.5)) instanceof Anthropic.BadRequestError);
 });
 
+test("newer models take less", async () => {
+  const options = { headers: { "anthropic-version": "2023-06-01" } };
+  const create = (model, more) => client.messages.create({ model, max_tokens: 3_000, messages, ...more }, options);
+  const thinking = { type: "enabled", budget_tokens: 1_024 };
+  const taken = [["claude-sonnet-4-5-sim", { temperature: 0.5 }], ["claude-sonnet-4-5-sim", { thinking }], ["claude-opus-4-20250514", { temperature: 0.5, top_p: 0.5 }]];
+  for (const [model, more] of taken) assert.ok((await create(model, more)).content, model);
+  const refused = [["claude-sonnet-4-5-sim", { temperature: 0.5, top_p: 0.5 }], ["claude-opus-4-7-sim", { temperature: 0.5 }], ["claude-opus-5-sim", { thinking }]];
+  for (const [model, more] of refused) assert.ok(await refusal(create(model, more)) instanceof Anthropic.BadRequestError, model);
+});
+
 test("keys, versions and errors", async () => {
   const other = (options) => new Anthropic({ baseURL: `${simulator.url}/anthropic`, maxRetries: 0, ...options });
   const create = (one) => one.messages.create({ model: "sim", max_tokens: 5, messages });

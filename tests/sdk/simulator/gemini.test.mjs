@@ -27,13 +27,16 @@ test("an answer", async () => {
 });
 
 test("a streamed answer", async () => {
-  const whole = await ask("sim-think");
-  const chunks = await collect(await models.generateContentStream({ model: "sim-think", contents: QUESTION }));
+  const config = { thinkingConfig: { includeThoughts: true } };
+  const whole = await ask("sim-think", config);
+  const chunks = await collect(await models.generateContentStream({ model: "sim-think", contents: QUESTION, config }));
   assert.equal(chunks.map((chunk) => chunk.text ?? "").join(""), whole.text);
   assert.equal(chunks.length, 19);
   assert.ok(chunks[0].candidates[0].content.parts[0].thought);
   const { usageMetadata: usage } = chunks.at(-1);
   assert.deepEqual([usage.candidatesTokenCount, usage.thoughtsTokenCount, usage.totalTokenCount], [12, 6, usage.promptTokenCount + 18]);
+  const silent = await ask("sim-think");
+  assert.deepEqual([silent.candidates[0].content.parts.length, silent.usageMetadata.thoughtsTokenCount], [1, 6]);
 });
 
 test("tools, streamed, answered", async () => {

@@ -84,6 +84,12 @@ test("a result of a tool that was not called is refused", async () => {
   assert.ok(await refusal(client.chat.completions.create({ model: "sim", messages })) instanceof OpenAI.BadRequestError);
 });
 
+test("newer models know one name for the cap", async () => {
+  const create = (more) => client.chat.completions.create({ model: "gpt-5-sim", messages: [{ role: "user", content: QUESTION }], ...more });
+  assert.ok((await create({ max_completion_tokens: 20 })).choices);
+  assert.equal((await refusal(create({ max_tokens: 20 }))).param, "max_tokens");
+});
+
 test("Azure wants its key in a header of its own", async () => {
   const options = { baseURL: `${simulator.url}/azure/v1`, apiVersion: "preview", maxRetries: 0 };
   const azure = new AzureOpenAI({ ...options, apiKey: "any" });
