@@ -1,14 +1,14 @@
 #!/usr/bin/env node
-// A simulated model provider that speaks OpenAI's wire format, for tests, demonstrations and load.
+// A simulated model provider that speaks every format, for tests, demonstrations and load.
 
 import http from "node:http";
 import { parseArgs } from "node:util";
-import { answerTo, CREATED } from "./simulator/answer.mjs";
-import { embeddingsFor } from "./simulator/embeddings.mjs";
-import { errorFor, Refusal, wrongKey } from "./simulator/errors.mjs";
+import { answerTo } from "./simulator/answer.mjs";
+import { errorFor, Refusal } from "./simulator/errors.mjs";
 import { Journal } from "./simulator/journal.mjs";
 import { planOf } from "./simulator/plan.mjs";
 import { later, sendFault, sendJson, sendStream, sendWhole } from "./simulator/respond.mjs";
+import { providerOf } from "./simulator/routes.mjs";
 
 const HELP = `Usage: node scripts/simulator.mjs [options]
 
@@ -22,17 +22,30 @@ Options
   --exit-with-parent  exit when the standard input is closed
   --help              this text
 
-Endpoints: POST /v1/chat/completions, POST /v1/embeddings, GET /v1/models, GET /v1/models/{id}.
-Every one needs "Authorization: Bearer …"; the key "bad-key" is refused. Answers depend on the request
-alone. Streams send tokens that are overdue in one write.
+Providers, by their base URL, and where each wants its key. The key "bad-key" is refused.
+  /v1                OpenAI: chat/completions, responses, embeddings, models. Authorization: Bearer
+  /azure/v1          the same. api-key
+  /anthropic/v1      Anthropic: messages, messages/count_tokens, models. x-api-key or Authorization: Bearer,
+                     and anthropic-version
+  /gemini/v1beta, /gemini/v1
+                     Google: models/{m}:generateContent, :streamGenerateContent?alt=sse, :countTokens,
+                     :batchEmbedContents, :embedContent. x-goog-api-key, or Authorization: Bearer
+  /bedrock           Amazon: model/{m}/converse, converse-stream, count-tokens, and invoke for Titan's and
+                     Cohere's embeddings. AWS Signature Version 4 with the secret "simulated-secret", which is
+                     verified, or Authorization: Bearer
+  /workers-ai        Cloudflare: run/{m} for embeddings, and OpenAI's paths below v1. Authorization: Bearer
+Each refuses what the real one would refuse, in its own shape. Answers depend on the request alone. Streams
+send tokens that are overdue in one write.
 
 The model name steers the answer. Parts are split by "-", parts that mean nothing are ignored:
   tN first token after N ms      iN N ms between tokens        nN tokens
   lN whole answer after N ms (default: as long as its stream would take; l0 is at once)
   eNNN answer that status        xN reset the connection after N tokens
-  pN call N tools instead of one
+  pN call N tools instead of one              oN an error inside the stream after N tokens
+  rN N prompt tokens read from a cache        wN N prompt tokens written to a cache
+  think    thinks before it answers
   hang     never answers                 stall    3 tokens, then nothing
-  half     3 tokens, then a clean end without finish_reason and [DONE]
+  half     3 tokens, then a clean end without the events that end a stream
   html     200 with a page               badjson  200 with broken JSON
   reset    resets the connection         redirect 302 to /redirected
   early    the stream's headers go out before its first token
@@ -53,7 +66,6 @@ it is left waiting.`;
 const MOST_BODY_BYTES = 32 * 1024 * 1024;
 /** Longer than any client keeps a connection, so that the client is the one to close it. */
 const KEEP_ALIVE_MS = 120_000;
-const MODELS = ["sim-small", "sim-large", "sim-embed"];
 
 function options() {
   const number = (name, text, most) => {
@@ -101,26 +113,28 @@ const journal = new Journal();
 function handle(req, res) {
   const cut = req.url.indexOf("?");
   const path = cut < 0 ? req.url : req.url.slice(0, cut);
-  if (path === "/journal" || path === "/stats") return inspect(req, res, path);
-  const entry = journal.begin(req, path);
+  const query = new URLSearchParams(cut < 0 ? "" : req.url.slice(cut));
+  if (path === "/journal" || path === "/stats") return inspect(req, res, path, query);
+  const provider = providerOf(req.method, path, query);
+  const entry = journal.begin(req, path, provider.format);
   res.once("close", () => entry.closed(res.writableFinished));
   res.on("error", () => {});
-  const route = `${req.method} ${path}`;
-  const answer = route === "POST /v1/chat/completions" ? chat : route === "POST /v1/embeddings" ? embeddings : null;
   try {
     if (path === "/redirected") return sendJson(res, entry, 200, { redirected: true });
-    entry.key = authenticate(req);
-    if (answer !== null) return read(req, res, entry, answer);
-    if (route === "GET /v1/models") return sendJson(res, entry, 200, { object: "list", data: MODELS.map(card) });
-    if (route.startsWith("GET /v1/models/")) return sendJson(res, entry, 200, cardOf(path));
-    throw new Refusal(404, `Invalid URL (${route})`);
+    const route = provider.find();
+    if (route !== null) entry.format = route.format;
+    if (route?.get === undefined && req.method === "POST") return read(req, res, entry, provider, route);
+    entry.key = provider.authenticate(req, "");
+    if (route === null) throw noSuchRoute(req.method, path);
+    sendJson(res, entry, 200, route.get());
   } catch (error) {
     refuse(res, entry, error);
   }
 }
 
-function inspect(req, res, path) {
-  const query = new URL(req.url, "http://localhost").searchParams;
+const noSuchRoute = (method, path) => new Refusal(404, `Invalid URL (${method} ${path})`);
+
+function inspect(req, res, path, query) {
   if (path === "/journal" && req.method === "DELETE") journal.clear();
   const body = path === "/stats" ? journal.stats() : journal.list({
     contains: query.get("contains") ?? undefined,
@@ -131,17 +145,7 @@ function inspect(req, res, path) {
   res.end(JSON.stringify(body));
 }
 
-function authenticate(req) {
-  const key = /^Bearer (\S+)$/.exec(req.headers.authorization ?? "")?.[1];
-  if (key === undefined) {
-    throw new Refusal(401, "You didn't provide an API key. You need to provide it in an Authorization header using "
-      + "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).");
-  }
-  if (key === "bad-key") throw wrongKey(key);
-  return key;
-}
-
-function read(req, res, entry, answer) {
+function read(req, res, entry, provider, route) {
   const parts = [];
   let bytes = 0;
   req.on("data", (part) => {
@@ -151,12 +155,17 @@ function read(req, res, entry, answer) {
   req.on("end", () => {
     try {
       if (bytes > MOST_BODY_BYTES) throw new Refusal(413, "Request body is too large.");
-      const text = (parts.length === 1 ? parts[0] : Buffer.concat(parts)).toString();
+      const whole = parts.length === 1 ? parts[0] : Buffer.concat(parts);
+      entry.key = provider.authenticate(req, whole);
+      if (route === null) throw noSuchRoute(req.method, entry.path);
+      const text = whole.toString();
       entry.keepBody(text, bytes);
       const body = parse(text);
-      entry.model = body.model;
-      entry.stream = body.stream === true;
-      answer(res, entry, body, planOf(body.model, defaults));
+      const model = route.model ?? body.model;
+      if (typeof model !== "string" || model === "") throw new Refusal(400, "you must provide a model parameter");
+      entry.model = model;
+      entry.stream = route.make === undefined && (route.stream ?? body.stream === true);
+      answer(res, entry, route, { model, body, headers: req.headers }, planOf(model, defaults));
     } catch (error) {
       refuse(res, entry, error);
     }
@@ -171,62 +180,24 @@ function parse(text) {
     throw new Refusal(400, "We could not parse the JSON body of your request.");
   }
   if (body === null || typeof body !== "object") throw new Refusal(400, "The body must be an object.");
-  if (typeof body.model !== "string" || body.model === "") throw new Refusal(400, "you must provide a model parameter");
   return body;
 }
 
-function chat(res, entry, body, plan) {
-  check(body);
-  const { stream } = entry;
-  if (plan.status !== null) return refuseAsTold(res, entry, plan);
+function answer(res, entry, route, asked, plan) {
+  const { format, stream } = entry;
+  const question = route.make === undefined ? format.read(asked.body, asked) : null;
+  if (plan.status !== null) {
+    return later(res, plan.whole ?? 0, () => refuse(res, entry, format.told(plan.status, entry.key)));
+  }
   if (sendFault(res, entry, plan, stream)) return;
-  const answer = answerTo(body, plan);
-  if (stream) sendStream(res, entry, plan, answer, body.model, body.stream_options?.include_usage === true);
-  else later(res, plan.wholeAfter, () => sendWhole(res, entry, plan, answer, body.model));
-}
-
-function embeddings(res, entry, body, plan) {
-  if (plan.status !== null) return refuseAsTold(res, entry, plan);
-  if (sendFault(res, entry, plan, false)) return;
-  const list = embeddingsFor(body);
-  if (!plan.usage) delete list.usage;
-  later(res, plan.whole ?? plan.ttft, () => sendJson(res, entry, 200, list));
-}
-
-/** The checks that a caller is likely to run into; other fields may hold anything. */
-function check(body) {
-  const wrong = (param, message, code = "invalid_value") => new Refusal(400, message, { param, code });
-  const missing = (param) => wrong(param, `Missing required parameter: '${param}'.`, "missing_required_parameter");
-  const notList = (param) => wrong(param, `Invalid type for '${param}': expected an array.`, "invalid_type");
-  const counts = (name, most) => {
-    const value = body[name];
-    if (value === undefined || value === null) return;
-    if (!Number.isInteger(value) || value < 1 || value > most) {
-      throw wrong(name, `Invalid '${name}': expected an integer from 1 to ${most}.`);
-    }
-  };
-  if (body.messages === undefined) throw missing("messages");
-  if (!Array.isArray(body.messages)) throw notList("messages");
-  if (body.messages.length === 0) throw wrong("messages", "Invalid 'messages': empty array.", "empty_array");
-  if (body.messages.some((message) => typeof message?.role !== "string")) throw missing("messages[].role");
-  counts("n", 128);
-  counts("max_tokens", Number.MAX_SAFE_INTEGER);
-  counts("max_completion_tokens", Number.MAX_SAFE_INTEGER);
-  const { temperature, response_format: format, stream, tools } = body;
-  if (typeof temperature === "number" && (temperature < 0 || temperature > 2)) {
-    throw wrong("temperature", "Invalid 'temperature': expected a decimal from 0 to 2.", "decimal_out_of_range");
+  if (question === null) {
+    const body = route.make(asked.body, asked);
+    if (!plan.usage) delete body.usage;
+    return later(res, plan.whole ?? plan.ttft, () => sendJson(res, entry, 200, body, route.headers?.(asked.body)));
   }
-  if (tools !== undefined && !Array.isArray(tools)) throw notList("tools");
-  if (format?.type === "json_schema" && typeof format.json_schema?.name !== "string") {
-    throw missing("response_format.json_schema.name");
-  }
-  if (body.stream_options !== undefined && body.stream_options !== null && stream !== true) {
-    throw wrong("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled.", null);
-  }
-}
-
-function refuseAsTold(res, entry, plan) {
-  later(res, plan.whole ?? 0, () => refuse(res, entry, errorFor(plan.status, entry.key)));
+  const made = answerTo(question, plan);
+  if (stream) return sendStream(res, entry, plan, format.script(made, asked, plan));
+  later(res, plan.wholeAfter, () => sendWhole(res, entry, plan, format.whole(made, asked, plan)));
 }
 
 function refuse(res, entry, error) {
@@ -235,23 +206,8 @@ function refuse(res, entry, error) {
     error = errorFor(500);
   }
   if (res.headersSent) return void res.destroy();
-  sendJson(res, entry, error.status, error.body, error.status === 429 ? ["retry-after", "1"] : []);
-}
-
-const card = (id) => ({ id, object: "model", created: CREATED, owned_by: "simulator" });
-
-function cardOf(path) {
-  let id = path.slice("/v1/models/".length);
-  try {
-    id = decodeURIComponent(id);
-  } catch {
-    // Not valid percent-encoding: then it names no model either.
-  }
-  const name = id.slice(id.lastIndexOf("/") + 1);
-  if (!MODELS.includes(name)) {
-    throw new Refusal(404, `The model '${id}' does not exist`, { param: "model", code: "model_not_found" });
-  }
-  return card(id);
+  const headers = [...(entry.format.errorHeaders?.(error) ?? []), ...(error.status === 429 ? ["retry-after", "1"] : [])];
+  sendJson(res, entry, error.status, entry.format.refused(error, entry), headers);
 }
 
 const server = http.createServer(

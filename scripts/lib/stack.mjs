@@ -3,6 +3,7 @@ import { spawn } from "node:child_process";
 import path from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { simulatedProviders } from "../simulator/providers.mjs";
 import { startGateway } from "./local.mjs";
 
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "../..");
@@ -49,12 +50,11 @@ export async function startSimulator({ detached = false } = {}) {
 /** The worker's variables with the simulated provider added to whatever they already say. */
 export function withSimulator(vars, simulatorUrl) {
   const providers = vars.TOLLGATE_PROVIDERS ? JSON.parse(vars.TOLLGATE_PROVIDERS) : {};
-  const simulated = { base_url: `${simulatorUrl}/v1`, api_key_env: "SIMULATED_API_KEY", default_price: PRICE };
   const plainHosts = [vars.TOLLGATE_PLAIN_HTTP_HOSTS, new URL(simulatorUrl).host].filter(Boolean);
   return {
     ...vars,
     SIMULATED_API_KEY: "simulated",
-    TOLLGATE_PROVIDERS: JSON.stringify({ simulated, ...providers }),
+    TOLLGATE_PROVIDERS: JSON.stringify({ ...simulatedProviders(simulatorUrl, PRICE), ...providers }),
     TOLLGATE_PLAIN_HTTP_HOSTS: plainHosts.join(","),
   };
 }

@@ -11,6 +11,8 @@ import { ROOT, ensureDemo, startStack } from "./stack.mjs";
 const [command, ...argv] = process.argv.slice(2);
 const adminToken = "test-operator-token";
 const vars = { TOLLGATE_ADMIN_TOKEN: adminToken, TOLLGATE_KEY_PEPPER: "test-pepper", TOLLGATE_LOG: "errors" };
+// The secret with which the simulated Bedrock verifies signatures.
+Object.assign(vars, { AWS_REGION: "eu-central-1", AWS_ACCESS_KEY_ID: "AKIASIMULATED", AWS_SECRET_ACCESS_KEY: "simulated-secret" });
 const stateDir = await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
 try {
   const { gateway, simulator, stop } = await startStack({ vars, gateway: { stateDir } });

@@ -1,4 +1,4 @@
-// What the simulated model says: the same request always gets the same answer.
+// What the simulated model says: the same question always gets the same answer, whatever the format.
 
 import { Refusal } from "./errors.mjs";
 import { exampleOf } from "./example.mjs";
@@ -11,8 +11,9 @@ because although before after under between seven eleven forty often never alway
   .split(/\s+/);
 /** Characters of one token, where a text is not made of words: JSON and tool arguments. */
 const CHARACTERS_PER_TOKEN = 4;
-/** An image counts as many prompt tokens as OpenAI's low detail does. */
-const IMAGE_TOKENS = 85;
+/** A picture counts as many prompt tokens as OpenAI's low detail does. */
+const PICTURE_TOKENS = 85;
+const THINKING_TOKENS = 6;
 /** `created` is a constant because it is part of the answer. */
 export const CREATED = 1_700_000_000;
 
@@ -33,62 +34,98 @@ function* wordsFrom(seed) {
 }
 
 /**
+ * A question, as every format's reader makes it:
+ * - `model`; `messages`: each `{role, texts, pictures, calls}`, where calls is the JSON of the tools called
+ * - `tools`: each `{name, parameters}`; `toolsText`: their JSON; `only`: the names that may be called, or null;
+ *   `mute`: no tool may be called
+ * - `asked`: the last message is the user's, and no tool's result
+ * - `most`: tokens at most; `stops`: texts that end the answer; `n`: how many answers
+ * - `schema`: the answer is JSON that fits it; `anyJson`: the answer is some JSON
+ */
+export function question(fields) {
+  return {
+    messages: [], tools: [], toolsText: "", only: null, mute: false, asked: true, most: Infinity, stops: [], n: 1,
+    schema: null, anyJson: false, ...fields,
+  };
+}
+
+export const message = (role) => ({ role, texts: [], pictures: 0, calls: null });
+
+/**
  * One pass over the messages gives the prompt's tokens and the answer's seed. Prompt tokens are an estimate:
  * 3, and for every message 3 and a quarter of its characters rounded up, and a quarter of the tools' JSON.
  */
-function readPrompt(body) {
-  let tokens = 3;
-  let seed = hash(body.model);
+export function readPrompt({ model, messages, toolsText }) {
+  let tokens = 3 + Math.ceil(toolsText.length / 4);
+  let seed = hash(model);
   const add = (text) => {
     tokens += Math.ceil(text.length / 4);
     seed = hash(text, seed);
   };
-  for (const message of body.messages) {
-    tokens += 3;
-    seed = hash(String(message.role), seed);
-    if (typeof message.content === "string") add(message.content);
-    else if (Array.isArray(message.content)) {
-      for (const part of message.content) {
-        if (typeof part?.text === "string") add(part.text);
-        else if (part?.type === "image_url") tokens += IMAGE_TOKENS;
-      }
-    }
-    if (message.tool_calls !== undefined) add(JSON.stringify(message.tool_calls));
+  for (const { role, texts, pictures, calls } of messages) {
+    tokens += 3 + pictures * PICTURE_TOKENS;
+    seed = hash(role, seed);
+    texts.forEach(add);
+    if (calls !== null) add(calls);
   }
-  if (body.tools !== undefined) tokens += Math.ceil(JSON.stringify(body.tools).length / 4);
   return { tokens, seed };
 }
 
 /**
- * Makes the answer to a request that was checked: its id, its prompt tokens and its choices. A choice has
- * `steps` tokens; `delta(k)` is the JSON of the k-th one in a stream, `message()` is all of them at once.
+ * Makes the answer: `id` (16 characters), the prompt's tokens and the choices. A choice has `blocks`, each
+ * `{kind: "thinking" | "text" | "call", id, name, text}`, and `steps`, its tokens: `{block, text}` in the order
+ * in which they are streamed. `finish` is "stop", "length" or "tools"; `stopped` is the stop text that was met.
  */
-export function answerTo(body, plan) {
-  const { tokens, seed } = readPrompt(body);
-  const tools = toolsToCall(body, plan);
-  const most = body.max_completion_tokens ?? body.max_tokens ?? Infinity;
-  const stops = [body.stop ?? []].flat().filter((stop) => typeof stop === "string" && stop !== "");
+export function answerTo(asked, plan) {
+  const { tokens, seed } = readPrompt(asked);
+  const tools = toolsToCall(asked, plan);
   const choices = [];
-  for (let index = 0; index < (body.n ?? 1); index += 1) {
+  for (let index = 0; index < asked.n; index += 1) {
     const own = (seed + Math.imul(index, 0x9e3779b9)) >>> 0;
-    if (tools.length > 0) choices.push(toolChoice(tools, own, most));
-    else choices.push(textChoice(textPieces(body, plan, own), stops, most));
+    const words = wordsFrom(own);
+    const word = () => words.next().value;
+    choices.push(tools.length > 0 ? callChoice(tools, own, word, asked, plan) : textChoice(word, asked, plan));
   }
-  return { id: `chatcmpl-${hex(seed)}${hex(hash("id", seed))}`, promptTokens: tokens, choices };
+  const cached = Math.min(plan.cached, tokens);
+  return {
+    id: `${hex(seed)}${hex(hash("id", seed))}`, choices,
+    usage: {
+      prompt: tokens, cached, written: Math.min(plan.written, tokens - cached),
+      completion: sum(choices, (choice) => choice.steps.length),
+      thinking: sum(choices, (choice) => choice.steps.filter(({ block }) => choice.blocks[block].kind === "thinking").length),
+    },
+  };
 }
 
-function textPieces(body, plan, seed) {
-  const words = wordsFrom(seed);
-  const word = () => words.next().value;
-  const format = body.response_format?.type;
-  if (format === "json_schema") {
-    return split(JSON.stringify(exampleOf(body.response_format.json_schema.schema ?? {}, word)));
-  }
-  if (format === "json_object") {
-    return split(JSON.stringify({ answer: Array.from({ length: 6 }, word).join(" ") }));
-  }
+const sum = (list, of) => list.reduce((total, one) => total + of(one), 0);
+
+/** An answer of one long text, for the fault `bomb`. */
+export function bombAnswer(text) {
+  const choice = {
+    finish: "stop", stopped: null, blocks: [{ kind: "text", text }], steps: [{ block: 0, text }],
+  };
+  return { id: "b0b0b0b0b0b0b0b0", choices: [choice], usage: { prompt: 1, cached: 0, written: 0, completion: 1, thinking: 0 } };
+}
+
+function textChoice(word, asked, plan) {
+  let pieces = textPieces(word, asked, plan);
+  let stopped = null;
+  if (asked.stops.length > 0) ({ pieces, stopped } = cutAtStop(pieces, asked.stops));
+  const blocks = thinkingOf(word, plan);
+  const block = blocks.length;
+  blocks.push({ kind: "text", pieces });
+  return choiceOf(blocks, pieces.map((text) => ({ block, text })), asked.most, "stop", stopped);
+}
+
+function textPieces(word, { schema, anyJson }, plan) {
+  if (schema !== null) return split(JSON.stringify(exampleOf(schema, word)));
+  if (anyJson) return split(JSON.stringify({ answer: Array.from({ length: 6 }, word).join(" ") }));
   return Array.from({ length: plan.tokens }, (_, at) => (at === 0 ? word() : ` ${word()}`));
 }
+
+const thinkingOf = (word, plan) => (plan.think
+  ? [{ kind: "thinking", pieces: Array.from({ length: THINKING_TOKENS }, (_, at) => (at === 0 ? word() : ` ${word()}`)) }]
+  : []);
 
 function split(text) {
   const characters = [...text];
@@ -99,96 +136,98 @@ function split(text) {
   return pieces;
 }
 
-function textChoice(all, stops, most) {
-  let pieces = all;
-  let finish = "stop";
-  if (stops.length > 0) pieces = cutAtStop(pieces, stops);
-  if (pieces.length > most) {
-    pieces = pieces.slice(0, most);
-    finish = "length";
-  }
+/** Puts the thinking first and keeps what the caller's cap leaves of it all. */
+function choiceOf(blocks, own, most, finish, stopped) {
+  const thinking = blocks.flatMap(({ kind, pieces }, block) =>
+    (kind === "thinking" ? pieces.map((text) => ({ block, text })) : []));
+  const all = [...thinking, ...own];
+  const steps = all.slice(0, most);
+  const cut = steps.length < all.length;
+  // A call that was cut off before it began is not there; the first block is, however short the answer.
+  const thought = thinking.length > 0 && steps.length >= thinking.length;
+  const begun = Math.max(thought ? 1 : 0, ...steps.map(({ block }) => block));
   return {
-    finish,
-    steps: pieces.length,
-    opening: '{"role":"assistant","content":"","refusal":null}',
-    delta: (step) => `{"content":${JSON.stringify(pieces[step])}}`,
-    message: () => ({ role: "assistant", content: pieces.join(""), refusal: null, annotations: [] }),
+    finish: cut ? "length" : finish,
+    stopped: cut ? null : stopped,
+    steps,
+    blocks: blocks.slice(0, begun + 1).map(({ pieces, ...block }, index) => ({
+      ...block, text: steps.filter((step) => step.block === index).map(({ text }) => text).join(""),
+    })),
   };
 }
 
 function cutAtStop(pieces, stops) {
   const text = pieces.join("");
-  const found = stops.map((stop) => text.indexOf(stop)).filter((at) => at >= 0);
-  if (found.length === 0) return pieces;
-  let left = Math.min(...found);
+  const found = stops.map((stop) => [text.indexOf(stop), stop]).filter(([at]) => at >= 0).sort(([a], [b]) => a - b);
+  if (found.length === 0) return { pieces, stopped: null };
+  let [left, stopped] = found[0];
   const kept = [];
   for (const piece of pieces) {
     if (left <= 0) break;
     kept.push(piece.slice(0, left));
     left -= piece.length;
   }
-  return kept;
+  return { pieces: kept, stopped };
 }
 
 /** Tools are called once: when the last message is the user's. After their results comes text. */
-function toolsToCall(body, plan) {
-  const tools = (body.tools ?? []).filter((tool) => typeof tool?.function?.name === "string");
-  if (tools.length === 0 || body.tool_choice === "none" || body.messages.at(-1)?.role !== "user") return [];
-  const named = body.tool_choice?.function?.name;
-  if (named === undefined) {
-    return Array.from({ length: Math.max(1, plan.calls) }, (_, at) => tools[at % tools.length].function);
+function toolsToCall({ tools, only, mute, asked }, plan) {
+  if (tools.length === 0 || mute || !asked) return [];
+  if (only === null) return Array.from({ length: Math.max(1, plan.calls) }, (_, at) => tools[at % tools.length]);
+  const allowed = tools.find(({ name }) => only.includes(name));
+  if (allowed === undefined) {
+    throw new Refusal(400, `Tool choice '${only.join(", ")}' not found in 'tools' parameter.`, { param: "tool_choice" });
   }
-  const tool = tools.find((candidate) => candidate.function?.name === named);
-  if (tool === undefined) {
-    throw new Refusal(400, `Tool choice '${named}' not found in 'tools' parameter.`, { param: "tool_choice" });
-  }
-  return [tool.function];
+  return [allowed];
 }
 
-function toolChoice(tools, seed, most) {
-  const words = wordsFrom(seed);
-  const calls = tools.map((tool, index) => ({
-    id: `call_${hex(seed)}${hex(hash(tool.name, index + 1))}`,
-    name: tool.name,
-    pieces: split(JSON.stringify(exampleOf(tool.parameters ?? { type: "object" }, () => words.next().value))),
-  }));
-  const head = (index) => ({
-    index, id: calls[index].id, type: "function", function: { name: calls[index].name, arguments: "" },
-  });
-  // A step of a second or later call begins with that call's head, which counts as a token.
-  const steps = calls.flatMap(({ pieces }, index) => [
-    ...(index === 0 ? [] : [{ index, head: true, text: "" }]),
-    ...pieces.map((text) => ({ index, head: false, text })),
+function callChoice(tools, seed, word, asked, plan) {
+  const blocks = thinkingOf(word, plan);
+  const first = blocks.length;
+  for (const [index, tool] of tools.entries()) {
+    blocks.push({
+      kind: "call", id: `${hex(seed)}${hex(hash(tool.name, index + 1))}`, name: tool.name,
+      pieces: split(JSON.stringify(exampleOf(tool.parameters ?? { type: "object" }, word))),
+    });
+  }
+  // The head of a second or later call counts as a token.
+  const steps = blocks.slice(first).flatMap(({ pieces }, index) => [
+    ...(index === 0 ? [] : [{ block: first + index, text: "" }]),
+    ...pieces.map((text) => ({ block: first + index, text })),
   ]);
-  const kept = steps.slice(0, most);
-  return {
-    finish: kept.length < steps.length ? "length" : "tool_calls",
-    steps: kept.length,
-    opening: JSON.stringify({ role: "assistant", content: null, tool_calls: [head(0)], refusal: null }),
-    delta: (step) => {
-      const { index, head: begins, text } = kept[step];
-      return JSON.stringify({ tool_calls: [begins ? head(index) : { index, function: { arguments: text } }] });
-    },
-    message: () => {
-      const begun = new Set([0, ...kept.map(({ index }) => index)]);
-      const tool_calls = [...begun].map((index) => {
-        const text = kept.filter((step) => step.index === index).map((step) => step.text).join("");
-        return { id: calls[index].id, type: "function", function: { name: calls[index].name, arguments: text } };
-      });
-      return { role: "assistant", content: null, tool_calls, refusal: null, annotations: [] };
-    },
-  };
+  return choiceOf(blocks, steps, asked.most, "tools", null);
 }
 
-export function usageOf(answer) {
-  const completion = answer.choices.reduce((sum, choice) => sum + choice.steps, 0);
+/** The arguments of a call as an object. Those that the token cap cut are no JSON, and then there are none. */
+export function inputOf(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return {};
+  }
+}
+
+/**
+ * Turns a choice's steps into events, for formats whose streams open and close blocks. `open`, `delta` and
+ * `close` give the events' text for a block and its number.
+ */
+export function blockEvents({ blocks, steps }, { open, delta, close }) {
+  let current = -1;
+  const shut = () => (current < 0 ? "" : close(blocks[current], current));
+  const moveTo = (block) => {
+    let text = "";
+    while (current < block) {
+      text += shut();
+      current += 1;
+      text += open(blocks[current], current);
+    }
+    return text;
+  };
   return {
-    prompt_tokens: answer.promptTokens,
-    completion_tokens: completion,
-    total_tokens: answer.promptTokens + completion,
-    prompt_tokens_details: { cached_tokens: 0, audio_tokens: 0 },
-    completion_tokens_details: {
-      reasoning_tokens: 0, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0,
+    step(at) {
+      const { block, text } = steps[at];
+      return moveTo(block) + (text === "" ? "" : delta(blocks[block], block, text));
     },
+    end: () => moveTo(blocks.length - 1) + shut(),
   };
 }

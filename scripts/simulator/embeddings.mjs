@@ -37,7 +37,7 @@ function inputsOf(input) {
   return listed;
 }
 
-function vectorOf(input, dimensions) {
+export function vectorOf(input, dimensions) {
   let state = hash(typeof input === "string" ? input : input.join(",")) | 1;
   const vector = new Float32Array(dimensions);
   let squares = 0;

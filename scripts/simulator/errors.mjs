@@ -1,32 +1,32 @@
-// Errors in OpenAI's shape.
+// A request that is refused, in no format yet: each format's `refused` writes it in its own shape.
 
-const BY_STATUS = {
-  400: ["invalid_request_error", null, "The simulator was told to refuse this request."],
-  403: ["invalid_request_error", "unsupported_country_region_territory", "Country, region, or territory not supported"],
-  404: ["invalid_request_error", "model_not_found", "The model does not exist or you do not have access to it."],
-  429: ["requests", "rate_limit_exceeded", "Rate limit reached for requests. Please try again in 1s."],
-  500: ["server_error", null, "The server had an error while processing your request. Sorry about that!"],
-  503: ["server_error", null, "The engine is currently overloaded, please try again later"],
-};
-
-/** A request that must be refused; thrown while a request is read, rendered once by the server. */
+/** Thrown while a request is read, rendered once by the server. `kind` is the format's own word for it. */
 export class Refusal extends Error {
-  constructor(status, message, { type = "invalid_request_error", param = null, code = null } = {}) {
+  constructor(status, message, { kind = null, param = null, code = null } = {}) {
     super(message);
     this.status = status;
-    this.body = { error: { message, type, param, code } };
+    this.kind = kind;
+    this.param = param;
+    this.code = code;
   }
 }
 
-/** Like OpenAI's, it repeats the key. */
-export function wrongKey(key) {
-  const where = "You can find your API key at https://platform.openai.com/account/api-keys.";
-  return new Refusal(401, `Incorrect API key provided: ${key}. ${where}`, { code: "invalid_api_key" });
-}
+const MESSAGES = {
+  400: "The simulator was told to refuse this request.",
+  403: "You are not allowed to use this model.",
+  404: "The model does not exist or you do not have access to it.",
+  429: "Rate limit reached for requests. Please try again in 1s.",
+  500: "The server had an error while processing your request. Sorry about that!",
+  503: "The engine is currently overloaded, please try again later",
+  529: "Overloaded",
+};
 
 /** The error that `eNNN` asks for. */
-export function errorFor(status, key = "none") {
-  if (status === 401) return wrongKey(key);
-  const [type, code, message] = BY_STATUS[status] ?? BY_STATUS[status < 500 ? 400 : 500];
-  return new Refusal(status, message, { type, code });
+export function errorFor(status) {
+  return new Refusal(status, MESSAGES[status] ?? MESSAGES[status < 500 ? 400 : 500]);
 }
+
+export const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+
+/** The first field of `body` that is not in `known`, or undefined. */
+export const unknownField = (body, known) => Object.keys(body).find((name) => !known.has(name));

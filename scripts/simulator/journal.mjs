@@ -7,12 +7,14 @@ const KEPT_BODY_BYTES = 16 * 1024;
 const KEPT_TIMESTAMPS = 10_000;
 
 class Entry {
-  constructor(journal, id, req, path) {
+  constructor(journal, id, req, path, format) {
     this.journal = journal;
     this.id = id;
     this.at = Date.now();
     this.method = req.method;
     this.path = path;
+    /** How to answer; another one once the route is known. */
+    this.format = format;
     this.rawHeaders = req.rawHeaders;
     this.key = null;
     this.model = null;
@@ -94,10 +96,10 @@ export class Journal {
     this.clear();
   }
 
-  begin(req, path) {
+  begin(req, path, format) {
     this.requests += 1;
     this.open += 1;
-    const entry = new Entry(this, `req_${this.requests}`, req, path);
+    const entry = new Entry(this, `req_${this.requests}`, req, path, format);
     this.ring[this.next] = entry;
     this.next = (this.next + 1) % KEPT_REQUESTS;
     return entry;

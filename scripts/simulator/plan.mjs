@@ -10,6 +10,9 @@ const NUMBERS = {
   x: ["cut", 100_000],
   e: ["status", 599],
   p: ["calls", 16],
+  o: ["failAfter", 100_000],
+  r: ["cached", 1_000_000],
+  w: ["written", 1_000_000],
 };
 const FAULTS = new Set([
   "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb",
@@ -26,9 +29,12 @@ const kept = new Map();
 export function planOf(model, defaults) {
   const known = kept.get(model);
   if (known !== undefined) return known;
-  const plan = { ...defaults, whole: null, cut: null, status: null, calls: 1, fault: null, usage: true, early: false };
+  const plan = {
+    ...defaults, whole: null, cut: null, failAfter: null, status: null, calls: 1, cached: 0, written: 0,
+    fault: null, usage: true, early: false, think: false,
+  };
   for (const part of model.slice(model.lastIndexOf("/") + 1).split("-")) {
-    const number = /^([tinlxep])(\d+)$/.exec(part);
+    const number = /^([tinlxeporw])(\d+)$/.exec(part);
     if (number) {
       const [field, most] = NUMBERS[number[1]];
       plan[field] = Math.min(Number(number[2]), most);
@@ -36,6 +42,8 @@ export function planOf(model, defaults) {
       plan.usage = false;
     } else if (part === "early") {
       plan.early = true;
+    } else if (part === "think") {
+      plan.think = true;
     } else if (FAULTS.has(part)) {
       plan.fault = part;
     }

@@ -1,8 +1,9 @@
-// Sends answers: at once or token by token, and all the ways in which a provider can go wrong.
+// Sends answers: at once or token by token, and all the ways in which a provider can go wrong. What the bytes
+// say is the format's business.
 
 import { promisify } from "node:util";
 import { gzip } from "node:zlib";
-import { CREATED, usageOf } from "./answer.mjs";
+import { bombAnswer } from "./answer.mjs";
 
 /** Where the faults `stall` and `half` leave a stream. */
 const FAULT_AFTER_TOKENS = 3;
@@ -13,20 +14,10 @@ const MOST_TOKENS_PER_WRITE = 64;
 /** Node's timers may fire this much before their time. */
 const TIMER_EARLY_MS = 1;
 const BOMB_BYTES = 50 * 1024 * 1024;
-const DONE = "data: [DONE]\n\n";
 
-/** Headers that OpenAI sends with every answer: a gateway has to keep them to itself or replace them. */
-export function headersFor(entry, type) {
-  return [
-    "content-type", type,
-    "x-request-id", entry.id,
-    "openai-version", "2020-10-01",
-    "openai-processing-ms", "1",
-    "x-ratelimit-limit-requests", "10000",
-    "x-ratelimit-remaining-requests", "9999",
-    "x-ratelimit-reset-requests", "6ms",
-    "set-cookie", "__cf_bm=simulated; path=/; HttpOnly",
-  ];
+/** Headers that providers send with every answer: a gateway has to keep them to itself or replace them. */
+function headersFor(entry, type) {
+  return ["content-type", type, ...entry.format.headers(entry), "set-cookie", "__cf_bm=simulated; path=/; HttpOnly"];
 }
 
 export function sendJson(res, entry, status, body, headers = []) {
@@ -67,7 +58,7 @@ export function sendFault(res, entry, plan, stream) {
       return true;
     case "badjson":
       if (stream) return false;
-      sendText(res, entry, 200, "application/json", '{"id":"chatcmpl-broken","object":"chat.completion","choices":[{');
+      sendText(res, entry, 200, "application/json", entry.format.broken);
       return true;
     case "bomb":
       void sendBomb(res, entry, stream);
@@ -86,37 +77,32 @@ function sendText(res, entry, status, type, text, headers = []) {
 
 const bombs = new Map();
 
-/** A valid answer of 50 MB that is 50 KB on the wire. It is made once, when first asked for. */
+/** A valid answer of 50 MB that is 50 KB on the wire. It is made once for each format, when first asked for. */
 async function sendBomb(res, entry, stream) {
-  if (!bombs.has(stream)) {
-    const filling = "a".repeat(BOMB_BYTES);
-    const choice = stream ? { index: 0, delta: { content: filling }, finish_reason: "stop" }
-      : { index: 0, message: { role: "assistant", content: filling }, finish_reason: "stop" };
-    const object = stream ? "chat.completion.chunk" : "chat.completion";
-    const text = JSON.stringify({ id: "chatcmpl-bomb", object, created: CREATED, model: "bomb", choices: [choice] });
-    bombs.set(stream, promisify(gzip)(stream ? `data: ${text}\n\n${DONE}` : text));
-  }
-  const packed = await bombs.get(stream);
+  const { format } = entry;
+  const kind = `${format.name} ${stream}`;
+  if (!bombs.has(kind)) bombs.set(kind, promisify(gzip)(bombOf(format, stream)));
+  const packed = await bombs.get(kind);
   entry.status = 200;
   res.writeHead(200, [
-    ...headersFor(entry, stream ? "text/event-stream" : "application/json"),
+    ...headersFor(entry, stream ? format.streamType : "application/json"),
     "content-encoding", "gzip", "content-length", String(packed.length),
   ]);
   entry.end("done");
   res.end(packed);
 }
 
+function bombOf(format, stream) {
+  const answer = bombAnswer("a".repeat(BOMB_BYTES));
+  const asked = { model: "bomb", body: {} };
+  if (!stream) return JSON.stringify(format.whole(answer, asked, { usage: false }));
+  const script = format.script(answer, asked, { usage: false });
+  const text = script.opening + script.token(0, true) + script.closing();
+  return Buffer.from(text, format.streamEncoding);
+}
+
 /** The whole answer in one body. */
-export function sendWhole(res, entry, plan, answer, model) {
-  const body = {
-    id: answer.id, object: "chat.completion", created: CREATED, model,
-    choices: answer.choices.map((choice, index) => ({
-      index, message: choice.message(), logprobs: null, finish_reason: choice.finish,
-    })),
-  };
-  if (plan.usage) body.usage = usageOf(answer);
-  body.service_tier = "default";
-  body.system_fingerprint = "fp_simulated";
+export function sendWhole(res, entry, plan, body) {
   const breaks = plan.cut !== null || plan.fault === "stall" || plan.fault === "half";
   if (!breaks) return sendJson(res, entry, 200, body);
 
@@ -136,34 +122,22 @@ export function sendWhole(res, entry, plan, answer, model) {
   }
 }
 
-/** The answer as server-sent events, each token at its time. */
-export function sendStream(res, entry, plan, answer, model, askedForUsage) {
-  const head = `data: {"id":"${answer.id}","object":"chat.completion.chunk","created":${CREATED},`
-    + `"model":${JSON.stringify(model)},"service_tier":"default","system_fingerprint":"fp_simulated",`;
-  const tail = askedForUsage && plan.usage ? ',"usage":null}\n\n' : "}\n\n";
-  const event = (index, delta, finish) =>
-    `${head}"choices":[{"index":${index},"delta":${delta},"logprobs":null,"finish_reason":${finish}}]${tail}`;
-  const { choices } = answer;
-  const steps = Math.max(...choices.map((choice) => choice.steps));
+/**
+ * The answer as a stream, each token at its time. A format's script has `opening`, the text before the first
+ * token; `count` tokens, of which `token(k, whole)` is one, asked for in order, where `whole` says that the
+ * stream will be; `closing()`, all that follows; and `failure(error)`, an error inside the stream.
+ */
+export function sendStream(res, entry, plan, script) {
+  const { format } = entry;
   const endsEarly = plan.fault === "half" || plan.fault === "stall";
-  const stopAt = Math.min(steps, endsEarly ? FAULT_AFTER_TOKENS : (plan.cut ?? Infinity));
-  const isCut = plan.cut !== null && plan.cut <= steps;
-
-  const opening = () => choices.map((choice, index) => event(index, choice.opening, "null")
-    + (choice.steps === 0 ? event(index, "{}", `"${choice.finish}"`) : "")).join("");
-  const token = (step) => {
-    let text = "";
-    for (const [index, choice] of choices.entries()) {
-      if (step < choice.steps) text += event(index, choice.delta(step), "null");
-      const last = step + 1 === choice.steps && !endsEarly && !isCut;
-      if (last) text += event(index, "{}", `"${choice.finish}"`);
-    }
-    if (step === 0 && plan.fault === "badjson") text += 'data: {"id":"chatcmpl-broken","choices":[{\n\n';
-    return text;
-  };
-  const closing = () => {
-    if (!askedForUsage || !plan.usage) return DONE;
-    return `${head}"choices":[],"usage":${JSON.stringify(usageOf(answer))}}\n\n${DONE}`;
+  const isCut = plan.cut !== null && plan.cut <= script.count;
+  const fails = plan.failAfter !== null && plan.failAfter <= script.count;
+  const whole = !endsEarly && !isCut && !fails;
+  const stopAt = Math.min(script.count, endsEarly ? FAULT_AFTER_TOKENS : Infinity, plan.cut ?? Infinity, plan.failAfter ?? Infinity);
+  const write = (text) => res.write(text, format.streamEncoding);
+  const end = (text, how) => {
+    entry.end(how);
+    res.end(text, format.streamEncoding);
   };
 
   entry.status = 200;
@@ -171,22 +145,21 @@ export function sendStream(res, entry, plan, answer, model, askedForUsage) {
   let sent = -1; // the opening counts as no token and goes out with the first one
   const finish = (text) => {
     if (plan.fault === "stall") {
-      if (text !== "") res.write(text);
+      if (text !== "") write(text);
       entry.hang();
     } else if (isCut) {
-      if (text !== "") res.write(text);
+      if (text !== "") write(text);
       else res.flushHeaders();
       later(res, Math.max(CUT_AFTER_MS, plan.itl), () => reset(res, entry));
+    } else if (fails) {
+      end(text + script.failure(), "cut");
     } else if (plan.fault === "half") {
-      entry.end("cut");
-      res.end(text);
+      end(text, "cut");
     } else {
-      entry.end("done");
-      res.end(text + closing());
+      end(text + script.closing(), "done");
     }
   };
-  const open = () =>
-    res.writeHead(200, [...headersFor(entry, "text/event-stream; charset=utf-8"), "cache-control", "no-cache"]);
+  const open = () => res.writeHead(200, [...headersFor(entry, format.streamType), "cache-control", "no-cache"]);
   if (plan.early) {
     open();
     res.flushHeaders();
@@ -197,17 +170,18 @@ export function sendStream(res, entry, plan, answer, model, askedForUsage) {
     if (sent < 0) {
       if (!res.headersSent) open();
       sent = 0;
-      if (stopAt > 0 || !isCut) text = opening();
+      if (stopAt > 0 || !isCut) text = script.opening;
     }
     const first = sent;
     while (sent < stopAt && sent - first < MOST_TOKENS_PER_WRITE && start + sent * plan.itl <= now + TIMER_EARLY_MS) {
-      text += token(sent);
+      text += script.token(sent, whole);
+      if (sent === 0 && plan.fault === "badjson") text += script.broken;
       sent += 1;
     }
     entry.chunksSent(sent - first, Date.now());
     if (sent >= stopAt) return finish(text);
     // A client that does not read is not written to.
-    if (text !== "" && !res.write(text)) return void res.once("drain", pump);
+    if (text !== "" && !write(text)) return void res.once("drain", pump);
     timer = setTimeout(pump, Math.max(0, start + sent * plan.itl - performance.now()));
   };
   let timer;

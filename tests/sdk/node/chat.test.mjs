@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { clientFor, direct, FAST, MODEL, marker, user } from "./environment.mjs";
+import { clientFor, FAST, MODEL, marker, user } from "./environment.mjs";
 import { ended } from "./journal.mjs";
 
 const client = clientFor();
@@ -67,7 +67,7 @@ test("structured output", async () => {
   assert.deepEqual((await ended(`${mark} structured`)).body.response_format.json_schema.schema, schema);
 });
 
-test("embeddings", direct, async () => {
+test("embeddings", async () => {
   // The SDK asks for base64 unless it is told otherwise.
   const model = "simulated/sim-embed";
   const answer = await client.embeddings.create({ model, input: [mark, "two"], dimensions: 16 });

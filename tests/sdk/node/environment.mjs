@@ -1,6 +1,7 @@
 // Where the gateway and the simulated provider are, and clients for them.
 
 import { randomUUID } from "node:crypto";
+import Anthropic from "@anthropic-ai/sdk";
 import OpenAI from "openai";
 
 const NEEDED = {
@@ -18,8 +19,6 @@ export const value = (name) => process.env[name].replace(/\/+$/, "");
 export const DIRECT = process.env.SDK_DIRECT === "1";
 /** Options of a test that only the gateway can pass. */
 export const gateway = { skip: DIRECT && "needs the gateway" };
-/** What the provider can do and the gateway does not offer. */
-export const direct = { skip: !DIRECT && "the gateway has no /v1/embeddings" };
 /** A model by its provider and name: quick, and 32 tokens unless it is capped. */
 export const MODEL = "simulated/sim-small-t5-i2-n32";
 /** The demo tenant's alias of a simulated model. The provider knows no aliases. */
@@ -28,6 +27,12 @@ export const FAST = DIRECT ? "sim-small" : "fast";
 /** A client with the SDK's own defaults, but for a time limit that suits a test. */
 export function clientFor(key = value("TOLLGATE_KEY"), options = {}) {
   return new OpenAI({ apiKey: key, baseURL: `${value("TOLLGATE_BASE_URL")}/v1`, timeout: 20_000, ...options });
+}
+
+/** The same for Anthropic's SDK. */
+export function anthropicFor(key = value("TOLLGATE_KEY"), options = {}) {
+  const baseURL = `${value("TOLLGATE_BASE_URL")}${DIRECT ? "/anthropic" : ""}`;
+  return new Anthropic({ apiKey: key, baseURL, timeout: 20_000, ...options });
 }
 
 /** A client and the list of the answers that it gets, which grows with every attempt the SDK makes. */
@@ -51,6 +56,13 @@ export async function collect(stream) {
   for await (const chunk of stream) chunks.push(chunk);
   return chunks;
 }
+
+/** One pixel. */
+export const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
+export const SCHEMA = {
+  type: "object", required: ["city", "days"], additionalProperties: false,
+  properties: { city: { type: "string" }, days: { type: "integer", minimum: 2 } },
+};
 
 export const contentOf = (chunk) => chunk.choices[0]?.delta.content ?? "";
 

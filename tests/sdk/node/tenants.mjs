@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
-import { value } from "./environment.mjs";
+import { after } from "node:test";
+import { DIRECT, value } from "./environment.mjs";
 
 const CONFIG = {
   models: { fast: { target: "simulated/sim-small" } },
@@ -33,4 +34,16 @@ export async function withTenant(config, use) {
   } finally {
     await admin("DELETE", `/tenants/${id}`);
   }
+}
+
+/**
+ * A key of a tenant that has no limits, for a file with many requests; the tenant goes when the file's tests are
+ * done. Straight against the provider any key will do.
+ */
+export async function keyWithoutLimits() {
+  if (DIRECT) return value("TOLLGATE_KEY");
+  const id = `sdk-${randomUUID().slice(0, 8)}`;
+  await admin("PUT", `/tenants/${id}`, { config: CONFIG });
+  after(() => admin("DELETE", `/tenants/${id}`));
+  return (await admin("POST", `/tenants/${id}/keys`, { name: "sdk" })).key;
 }

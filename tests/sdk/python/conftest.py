@@ -1,6 +1,7 @@
 import pytest
 
 import environment
+import tenants
 
 
 def pytest_configure(config):
@@ -10,10 +11,11 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(items):
-    skipped = ("gateway", "needs the gateway") if environment.DIRECT else ("direct", "the gateway has no /v1/embeddings")
+    if not environment.DIRECT:
+        return
     for item in items:
-        if item.get_closest_marker(skipped[0]):
-            item.add_marker(pytest.mark.skip(reason=skipped[1]))
+        if item.get_closest_marker("gateway"):
+            item.add_marker(pytest.mark.skip(reason="needs the gateway"))
 
 
 @pytest.fixture
@@ -25,3 +27,19 @@ def client():
 @pytest.fixture
 def mark():
     return environment.marker()
+
+
+@pytest.fixture(scope="module")
+def key():
+    """A key of a tenant without limits, for modules with many requests."""
+    if environment.DIRECT:
+        yield environment.value("TOLLGATE_KEY")
+        return
+    with tenants.tenant() as own:
+        yield own.key()["key"]
+
+
+@pytest.fixture
+def claude(key):
+    with environment.anthropic_client(key) as client:
+        yield client

@@ -3,6 +3,7 @@
 import os
 import uuid
 
+import anthropic
 import openai
 
 NEEDED = {
@@ -40,11 +41,40 @@ def async_client(**options) -> openai.AsyncOpenAI:
                               **{"timeout": 20, **options})
 
 
+def anthropic_options(key: str | None, options: dict) -> dict:
+    base = value("TOLLGATE_BASE_URL") + ("/anthropic" if DIRECT else "")
+    return {"api_key": key or value("TOLLGATE_KEY"), "base_url": base, "timeout": 20, **options}
+
+
+def anthropic_client(key: str | None = None, **options) -> anthropic.Anthropic:
+    return anthropic.Anthropic(**anthropic_options(key, options))
+
+
+def async_anthropic_client(key: str | None = None, **options) -> anthropic.AsyncAnthropic:
+    return anthropic.AsyncAnthropic(**anthropic_options(key, options))
+
+
 def counting_client(key: str, **options) -> tuple[openai.OpenAI, list]:
     """A client and the list of the answers that it gets, which grows with every attempt the SDK makes."""
     answers: list = []
     http = openai.DefaultHttpx2Client(event_hooks={"response": [answers.append]})
     return client(key, http_client=http, **options), answers
+
+
+#: One pixel.
+PICTURE = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
+SCHEMA = {
+    "type": "object", "required": ["city", "days"], "additionalProperties": False,
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 2}},
+}
+#: The simulated provider by the format that it is asked in, with the start of the path of a request there.
+FORMATS = {
+    "chat": ("simulated", "/v1/chat/completions"),
+    "responses": ("simulated-responses", "/v1/responses"),
+    "anthropic": ("simulated-anthropic", "/anthropic/v1/messages"),
+    "gemini": ("simulated-gemini", "/gemini/v1beta/models/"),
+    "bedrock": ("simulated-bedrock", "/bedrock/model/"),
+}
 
 
 def marker() -> str:

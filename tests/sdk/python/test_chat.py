@@ -78,7 +78,6 @@ def test_json_object(client, mark):
     assert isinstance(json.loads(answer.choices[0].message.content), dict)
 
 
-@pytest.mark.direct
 def test_embeddings(client, mark):
     # The SDK asks for base64 unless it is told otherwise.
     answer = client.embeddings.create(model="simulated/sim-embed", input=[mark, "two"], dimensions=16)

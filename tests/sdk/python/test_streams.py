@@ -50,7 +50,7 @@ def test_usage_in_the_last_chunk_when_asked_for(client, mark):
         model=MODEL, messages=user(mark), stream=True, stream_options={"include_usage": True}))
     assert chunks[-1].choices == []
     assert chunks[-1].usage.completion_tokens == 32
-    assert float(chunks[-1].usage.model_extra["cost_usd"]) > 0
+    assert environment.DIRECT or float(chunks[-1].usage.model_extra["cost_usd"]) > 0
     assert chunks[-1].usage.total_tokens == chunks[-1].usage.prompt_tokens + 32
     for chunk in chunks[:-1]:
         assert len(chunk.choices) == 1 and chunk.usage is None

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { gunzipSync } from "node:zlib";
-import { eventsOf, exchange, startSimulator } from "./start-simulator.mjs";
+import { eventsOf, exchange, startSimulator } from "./start.mjs";
 
 const user = (content = "How far is the harbour?") => ({ role: "user", content });
 const ask = (model, more = {}) => ({ model, messages: [user()], ...more });

@@ -5,7 +5,7 @@ import http from "node:http";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 
-const SCRIPT = fileURLToPath(new URL("../../scripts/simulator.mjs", import.meta.url));
+const SCRIPT = fileURLToPath(new URL("../../../scripts/simulator.mjs", import.meta.url));
 
 /** Starts it on a port that the system picks; it also ends when this process does. */
 export async function startSimulator(...args) {
