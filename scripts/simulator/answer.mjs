@@ -7,8 +7,9 @@ import { exampleOf } from "./example.mjs";
 const WORDS = `the a river stone quiet morning letter window garden road small answer question paper light
 winter summer bridge clock table simple second color number north island market station yellow silver
 café naïve größer señor 東京 привет 😀 follow carry open close listen measure travel build wander remember
-because although before after under between seven eleven forty often never always again slowly together`
-  .split(/\s+/);
+because although before after under between seven eleven forty often never always again slowly together`.split(
+  /\s+/,
+);
 /** Characters of one token, where a text is not made of words: JSON and tool arguments. */
 const CHARACTERS_PER_TOKEN = 4;
 /** A picture counts as many prompt tokens as OpenAI's low detail does. */
@@ -44,8 +45,18 @@ function* wordsFrom(seed) {
  */
 export function question(fields) {
   return {
-    messages: [], tools: [], toolsText: "", only: null, mute: false, asked: true, most: Infinity, stops: [], n: 1,
-    schema: null, anyJson: false, ...fields,
+    messages: [],
+    tools: [],
+    toolsText: "",
+    only: null,
+    mute: false,
+    asked: true,
+    most: Infinity,
+    stops: [],
+    n: 1,
+    schema: null,
+    anyJson: false,
+    ...fields,
   };
 }
 
@@ -88,11 +99,17 @@ export function answerTo(asked, plan) {
   }
   const cached = Math.min(plan.cached, tokens);
   return {
-    id: `${hex(seed)}${hex(hash("id", seed))}`, choices,
+    id: `${hex(seed)}${hex(hash("id", seed))}`,
+    choices,
     usage: {
-      prompt: tokens, cached, written: Math.min(plan.written, tokens - cached),
+      prompt: tokens,
+      cached,
+      written: Math.min(plan.written, tokens - cached),
       completion: sum(choices, (choice) => choice.steps.length),
-      thinking: sum(choices, (choice) => choice.steps.filter(({ block }) => choice.blocks[block].kind === "thinking").length),
+      thinking: sum(
+        choices,
+        (choice) => choice.steps.filter(({ block }) => choice.blocks[block].kind === "thinking").length,
+      ),
     },
   };
 }
@@ -102,9 +119,16 @@ const sum = (list, of) => list.reduce((total, one) => total + of(one), 0);
 /** An answer of one long text, for the fault `bomb`. */
 export function bombAnswer(text) {
   const choice = {
-    finish: "stop", stopped: null, blocks: [{ kind: "text", text }], steps: [{ block: 0, text }],
+    finish: "stop",
+    stopped: null,
+    blocks: [{ kind: "text", text }],
+    steps: [{ block: 0, text }],
   };
-  return { id: "b0b0b0b0b0b0b0b0", choices: [choice], usage: { prompt: 1, cached: 0, written: 0, completion: 1, thinking: 0 } };
+  return {
+    id: "b0b0b0b0b0b0b0b0",
+    choices: [choice],
+    usage: { prompt: 1, cached: 0, written: 0, completion: 1, thinking: 0 },
+  };
 }
 
 function textChoice(word, asked, plan) {
@@ -114,7 +138,13 @@ function textChoice(word, asked, plan) {
   const blocks = thinkingOf(word, plan);
   const block = blocks.length;
   blocks.push({ kind: "text", pieces });
-  return choiceOf(blocks, pieces.map((text) => ({ block, text })), asked.most, "stop", stopped);
+  return choiceOf(
+    blocks,
+    pieces.map((text) => ({ block, text })),
+    asked.most,
+    "stop",
+    stopped,
+  );
 }
 
 function textPieces(word, { schema, anyJson }, plan) {
@@ -123,9 +153,15 @@ function textPieces(word, { schema, anyJson }, plan) {
   return Array.from({ length: plan.tokens }, (_, at) => (at === 0 ? word() : ` ${word()}`));
 }
 
-const thinkingOf = (word, plan) => (plan.think
-  ? [{ kind: "thinking", pieces: Array.from({ length: THINKING_TOKENS }, (_, at) => (at === 0 ? word() : ` ${word()}`)) }]
-  : []);
+const thinkingOf = (word, plan) =>
+  plan.think
+    ? [
+        {
+          kind: "thinking",
+          pieces: Array.from({ length: THINKING_TOKENS }, (_, at) => (at === 0 ? word() : ` ${word()}`)),
+        },
+      ]
+    : [];
 
 function split(text) {
   const characters = [...text];
@@ -139,7 +175,8 @@ function split(text) {
 /** Puts the thinking first and keeps what the caller's cap leaves of it all. */
 function choiceOf(blocks, own, most, finish, stopped) {
   const thinking = blocks.flatMap(({ kind, pieces }, block) =>
-    (kind === "thinking" ? pieces.map((text) => ({ block, text })) : []));
+    kind === "thinking" ? pieces.map((text) => ({ block, text })) : [],
+  );
   const all = [...thinking, ...own];
   const steps = all.slice(0, most);
   const cut = steps.length < all.length;
@@ -151,14 +188,21 @@ function choiceOf(blocks, own, most, finish, stopped) {
     stopped: cut ? null : stopped,
     steps,
     blocks: blocks.slice(0, begun + 1).map(({ pieces, ...block }, index) => ({
-      ...block, text: steps.filter((step) => step.block === index).map(({ text }) => text).join(""),
+      ...block,
+      text: steps
+        .filter((step) => step.block === index)
+        .map(({ text }) => text)
+        .join(""),
     })),
   };
 }
 
 function cutAtStop(pieces, stops) {
   const text = pieces.join("");
-  const found = stops.map((stop) => [text.indexOf(stop), stop]).filter(([at]) => at >= 0).sort(([a], [b]) => a - b);
+  const found = stops
+    .map((stop) => [text.indexOf(stop), stop])
+    .filter(([at]) => at >= 0)
+    .sort(([a], [b]) => a - b);
   if (found.length === 0) return { pieces, stopped: null };
   let [left, stopped] = found[0];
   const kept = [];
@@ -176,7 +220,9 @@ function toolsToCall({ tools, only, mute, asked }, plan) {
   if (only === null) return Array.from({ length: Math.max(1, plan.calls) }, (_, at) => tools[at % tools.length]);
   const allowed = tools.find(({ name }) => only.includes(name));
   if (allowed === undefined) {
-    throw new Refusal(400, `Tool choice '${only.join(", ")}' not found in 'tools' parameter.`, { param: "tool_choice" });
+    throw new Refusal(400, `Tool choice '${only.join(", ")}' not found in 'tools' parameter.`, {
+      param: "tool_choice",
+    });
   }
   return [allowed];
 }
@@ -186,15 +232,19 @@ function callChoice(tools, seed, word, asked, plan) {
   const first = blocks.length;
   for (const [index, tool] of tools.entries()) {
     blocks.push({
-      kind: "call", id: `${hex(seed)}${hex(hash(tool.name, index + 1))}`, name: tool.name,
+      kind: "call",
+      id: `${hex(seed)}${hex(hash(tool.name, index + 1))}`,
+      name: tool.name,
       pieces: split(JSON.stringify(exampleOf(tool.parameters ?? { type: "object" }, word))),
     });
   }
   // The head of a second or later call counts as a token.
-  const steps = blocks.slice(first).flatMap(({ pieces }, index) => [
-    ...(index === 0 ? [] : [{ block: first + index, text: "" }]),
-    ...pieces.map((text) => ({ block: first + index, text })),
-  ]);
+  const steps = blocks
+    .slice(first)
+    .flatMap(({ pieces }, index) => [
+      ...(index === 0 ? [] : [{ block: first + index, text: "" }]),
+      ...pieces.map((text) => ({ block: first + index, text })),
+    ]);
   return choiceOf(blocks, steps, asked.most, "tools", null);
 }
 

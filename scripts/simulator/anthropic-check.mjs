@@ -9,8 +9,14 @@ const wrong = (text) => new Refusal(400, text);
 
 /** The fields that a block must have besides its type. */
 const BLOCKS = {
-  text: ["text"], image: ["source"], document: ["source"], tool_use: ["id", "name", "input"], tool_result: ["tool_use_id"],
-  thinking: ["thinking", "signature"], redacted_thinking: ["data"], search_result: ["source", "title", "content"],
+  text: ["text"],
+  image: ["source"],
+  document: ["source"],
+  tool_use: ["id", "name", "input"],
+  tool_result: ["tool_use_id"],
+  thinking: ["thinking", "signature"],
+  redacted_thinking: ["data"],
+  search_result: ["source", "title", "content"],
 };
 
 export function checkMessages({ messages, system }) {
@@ -21,7 +27,7 @@ export function checkMessages({ messages, system }) {
     throw wrong("system: Input should be a valid string or list");
   }
   messages.forEach(checkMessage);
-  if (messages[0].role !== "user") throw wrong("messages: first message must use the \"user\" role");
+  if (messages[0].role !== "user") throw wrong('messages: first message must use the "user" role');
   checkTools(messages);
 }
 
@@ -32,17 +38,20 @@ function checkMessage(message, at) {
   if (content === "") throw wrong(`messages.${at}: user messages must have non-empty content`);
   if (typeof content === "string") return;
   if (!Array.isArray(content)) throw wrong(`messages.${at}.content: Input should be a valid list`);
-  if (content.length === 0 && role === "user") throw wrong(`messages.${at}: user messages must have non-empty content`);
+  if (content.length === 0 && role === "user")
+    throw wrong(`messages.${at}: user messages must have non-empty content`);
   for (const [index, block] of content.entries()) checkBlock(block, `messages.${at}.content.${index}`);
 }
 
 function checkBlock(block, place) {
   const needed = BLOCKS[block?.type];
-  if (needed === undefined) throw wrong(`${place}: Input tag '${block?.type}' found using 'type' does not match any of the expected tags`);
+  if (needed === undefined)
+    throw wrong(`${place}: Input tag '${block?.type}' found using 'type' does not match any of the expected tags`);
   const lost = needed.find((name) => block[name] === undefined || block[name] === null);
   if (lost !== undefined) throw wrong(`${place}.${block.type}.${lost}: Field required`);
   if (block.type === "text" && block.text === "") throw wrong("messages: text content blocks must be non-empty");
-  if (block.type === "tool_use" && !isObject(block.input)) throw wrong(`${place}.tool_use.input: Input should be a valid dictionary`);
+  if (block.type === "tool_use" && !isObject(block.input))
+    throw wrong(`${place}.tool_use.input: Input should be a valid dictionary`);
   if (block.type === "tool_use" && !/^[a-zA-Z0-9_-]+$/.test(block.id)) {
     throw wrong(`${place}.tool_use.id: String should match pattern '^[a-zA-Z0-9_-]+$'`);
   }
@@ -51,9 +60,12 @@ function checkBlock(block, place) {
 
 function checkPicture(source, place) {
   if (source.type === "url") return;
-  if (source.type !== "base64") throw wrong(`${place}: Input tag '${source.type}' does not match any of the expected tags`);
+  if (source.type !== "base64")
+    throw wrong(`${place}: Input tag '${source.type}' does not match any of the expected tags`);
   if (!["image/png", "image/jpeg", "image/gif", "image/webp"].includes(source.media_type)) {
-    throw wrong(`${place}.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'`);
+    throw wrong(
+      `${place}.base64.media_type: Input should be 'image/jpeg', 'image/png', 'image/gif' or 'image/webp'`,
+    );
   }
   if (typeof source.data !== "string" || source.data === "") throw wrong(`${place}.base64.data: Field required`);
 }
@@ -62,19 +74,31 @@ function checkPicture(source, place) {
 function checkTools(messages) {
   const blocks = ({ content }) => (Array.isArray(content) ? content : []);
   for (const [at, message] of messages.entries()) {
-    const next = blocks(messages[at + 1] ?? {}).filter(({ type }) => type === "tool_result").map((block) => block.tool_use_id);
-    const calls = blocks(message).filter(({ type }) => type === "tool_use").map(({ id }) => id);
+    const next = blocks(messages[at + 1] ?? {})
+      .filter(({ type }) => type === "tool_result")
+      .map((block) => block.tool_use_id);
+    const calls = blocks(message)
+      .filter(({ type }) => type === "tool_use")
+      .map(({ id }) => id);
     const open = at + 1 < messages.length ? calls.filter((id) => !next.includes(id)) : [];
     if (open.length > 0) {
-      throw wrong(`messages.${at}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${open.join(", ")}. `
-        + "Each `tool_use` block must have a corresponding `tool_result` block in the next message.");
+      throw wrong(
+        `messages.${at}: \`tool_use\` ids were found without \`tool_result\` blocks immediately after: ${open.join(", ")}. ` +
+          "Each `tool_use` block must have a corresponding `tool_result` block in the next message.",
+      );
     }
-    const before = blocks(messages[at - 1] ?? {}).filter(({ type }) => type === "tool_use").map(({ id }) => id);
-    const found = blocks(message).filter(({ type }) => type === "tool_result").map((block) => block.tool_use_id);
+    const before = blocks(messages[at - 1] ?? {})
+      .filter(({ type }) => type === "tool_use")
+      .map(({ id }) => id);
+    const found = blocks(message)
+      .filter(({ type }) => type === "tool_result")
+      .map((block) => block.tool_use_id);
     const lost = found.find((id) => !before.includes(id));
     if (lost !== undefined) {
-      throw wrong(`messages.${at}.content.0: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${lost}. `
-        + "Each `tool_result` block must have a corresponding `tool_use` block in the previous message.");
+      throw wrong(
+        `messages.${at}.content.0: unexpected \`tool_use_id\` found in \`tool_result\` blocks: ${lost}. ` +
+          "Each `tool_result` block must have a corresponding `tool_use` block in the previous message.",
+      );
     }
   }
 }

@@ -25,7 +25,11 @@ function check(body) {
     throw wrong("stream_options", "The 'stream_options' parameter is only allowed when 'stream' is enabled.", null);
   }
   if (/^(o\d|gpt-[5-9])/.test(body.model) && body.max_tokens !== undefined) {
-    throw wrong("max_tokens", "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", "unsupported_parameter");
+    throw wrong(
+      "max_tokens",
+      "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
+      "unsupported_parameter",
+    );
   }
   checkCalls(body.messages);
 }
@@ -36,8 +40,12 @@ function checkCalls(messages) {
   for (const [at, { role, tool_calls: calls, tool_call_id: id }] of messages.entries()) {
     if (role === "tool") {
       if (!open.delete(id)) {
-        throw wrong(`messages.[${at}].role`, "Invalid parameter: messages with role 'tool' must be a response to a "
-          + "preceding message with 'tool_calls'.", null);
+        throw wrong(
+          `messages.[${at}].role`,
+          "Invalid parameter: messages with role 'tool' must be a response to a " +
+            "preceding message with 'tool_calls'.",
+          null,
+        );
       }
       continue;
     }
@@ -49,20 +57,28 @@ function checkCalls(messages) {
 
 function checkAnswered(open, at) {
   if (open.size === 0) return;
-  throw wrong(`messages.[${at}].role`, "An assistant message with 'tool_calls' must be followed by tool messages "
-    + `responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${[...open].join(", ")}`, null);
+  throw wrong(
+    `messages.[${at}].role`,
+    "An assistant message with 'tool_calls' must be followed by tool messages " +
+      `responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: ${[...open].join(", ")}`,
+    null,
+  );
 }
 
 function read(body) {
   check(body);
-  const tools = (body.tools ?? []).filter((tool) => typeof tool?.function?.name === "string").map((tool) => tool.function);
+  const tools = (body.tools ?? [])
+    .filter((tool) => typeof tool?.function?.name === "string")
+    .map((tool) => tool.function);
   const named = body.tool_choice?.function?.name;
   const format = body.response_format;
   return question({
     model: body.model,
     messages: body.messages.map(readMessage),
-    tools, toolsText: body.tools === undefined ? "" : JSON.stringify(body.tools),
-    mute: body.tool_choice === "none", only: named === undefined ? null : [named],
+    tools,
+    toolsText: body.tools === undefined ? "" : JSON.stringify(body.tools),
+    mute: body.tool_choice === "none",
+    only: named === undefined ? null : [named],
     asked: body.messages.at(-1).role === "user",
     most: body.max_completion_tokens ?? body.max_tokens ?? Infinity,
     stops: [body.stop ?? []].flat().filter((stop) => typeof stop === "string" && stop !== ""),
@@ -85,7 +101,11 @@ function readMessage(one) {
   return out;
 }
 
-const callOf = ({ id, name, text }) => ({ id: `call_${id}`, type: "function", function: { name, arguments: text } });
+const callOf = ({ id, name, text }) => ({
+  id: `call_${id}`,
+  type: "function",
+  function: { name, arguments: text },
+});
 
 function messageOf({ blocks }) {
   const thinking = blocks.find(({ kind }) => kind === "thinking");
@@ -93,8 +113,12 @@ function messageOf({ blocks }) {
   const text = blocks.find(({ kind }) => kind === "text");
   const content = calls.length > 0 ? null : (text?.text ?? "");
   return {
-    role: "assistant", content, ...(thinking && { reasoning_content: thinking.text }),
-    ...(calls.length > 0 && { tool_calls: calls.map(callOf) }), refusal: null, annotations: [],
+    role: "assistant",
+    content,
+    ...(thinking && { reasoning_content: thinking.text }),
+    ...(calls.length > 0 && { tool_calls: calls.map(callOf) }),
+    refusal: null,
+    annotations: [],
   };
 }
 
@@ -105,16 +129,25 @@ function usageOf({ usage }) {
     total_tokens: usage.prompt + usage.completion,
     prompt_tokens_details: { cached_tokens: usage.cached, audio_tokens: 0 },
     completion_tokens_details: {
-      reasoning_tokens: usage.thinking, audio_tokens: 0, accepted_prediction_tokens: 0, rejected_prediction_tokens: 0,
+      reasoning_tokens: usage.thinking,
+      audio_tokens: 0,
+      accepted_prediction_tokens: 0,
+      rejected_prediction_tokens: 0,
     },
   };
 }
 
 function whole(answer, { model }, plan) {
   const body = {
-    id: `chatcmpl-${answer.id}`, object: "chat.completion", created: CREATED, model,
+    id: `chatcmpl-${answer.id}`,
+    object: "chat.completion",
+    created: CREATED,
+    model,
     choices: answer.choices.map((choice, index) => ({
-      index, message: messageOf(choice), logprobs: null, finish_reason: FINISH[choice.finish],
+      index,
+      message: messageOf(choice),
+      logprobs: null,
+      finish_reason: FINISH[choice.finish],
     })),
   };
   if (plan.usage) body.usage = usageOf(answer);
@@ -127,10 +160,14 @@ function whole(answer, { model }, plan) {
 function deltasOf({ blocks, steps }) {
   const first = blocks.findIndex(({ kind }) => kind === "call");
   const head = (block) => ({
-    tool_calls: [{
-      index: block - first, id: `call_${blocks[block].id}`, type: "function",
-      function: { name: blocks[block].name, arguments: "" },
-    }],
+    tool_calls: [
+      {
+        index: block - first,
+        id: `call_${blocks[block].id}`,
+        type: "function",
+        function: { name: blocks[block].name, arguments: "" },
+      },
+    ],
   });
   const opening = { role: "assistant", content: first < 0 ? "" : null, ...(first === 0 && head(0)), refusal: null };
   const delta = (at) => {
@@ -140,36 +177,60 @@ function deltasOf({ blocks, steps }) {
     if (text === "") return head(block);
     const piece = { index: block - first, function: { arguments: text } };
     const begins = block > 0 && steps[at - 1]?.block !== block;
-    return { tool_calls: begins ? [{ ...head(block).tool_calls[0], function: { name: blocks[block].name, arguments: text } }] : [piece] };
+    return {
+      tool_calls: begins
+        ? [{ ...head(block).tool_calls[0], function: { name: blocks[block].name, arguments: text } }]
+        : [piece],
+    };
   };
   return { opening, delta };
 }
 
 function script(answer, { model, body }, plan) {
   const askedForUsage = body.stream_options?.include_usage === true && plan.usage;
-  const head = `data: {"id":"chatcmpl-${answer.id}","object":"chat.completion.chunk","created":${CREATED},`
-    + `"model":${JSON.stringify(model)},"service_tier":"default","system_fingerprint":"fp_simulated",`;
+  const head =
+    `data: {"id":"chatcmpl-${answer.id}","object":"chat.completion.chunk","created":${CREATED},` +
+    `"model":${JSON.stringify(model)},"service_tier":"default","system_fingerprint":"fp_simulated",`;
   const tail = askedForUsage ? ',"usage":null}\n\n' : "}\n\n";
   const event = (index, delta, finish) =>
     `${head}"choices":[{"index":${index},"delta":${JSON.stringify(delta)},"logprobs":null,"finish_reason":${finish}}]${tail}`;
   const choices = answer.choices.map((choice) => ({
-    ...deltasOf(choice), count: choice.steps.length, end: `"${FINISH[choice.finish]}"`,
+    ...deltasOf(choice),
+    count: choice.steps.length,
+    end: `"${FINISH[choice.finish]}"`,
   }));
   return {
     count: Math.max(...choices.map(({ count }) => count)),
-    opening: choices.map(({ opening, count, end }, index) =>
-      event(index, opening, "null") + (count === 0 ? event(index, {}, end) : "")).join(""),
-    token: (at, unbroken) => choices.map(({ delta, count, end }, index) =>
-      (at < count ? event(index, delta(at), "null") : "")
-      + (at + 1 === count && unbroken ? event(index, {}, end) : "")).join(""),
-    closing: () => (askedForUsage ? `${head}"choices":[],"usage":${JSON.stringify(usageOf(answer))}}\n\n${DONE}` : DONE),
+    opening: choices
+      .map(
+        ({ opening, count, end }, index) =>
+          event(index, opening, "null") + (count === 0 ? event(index, {}, end) : ""),
+      )
+      .join(""),
+    token: (at, unbroken) =>
+      choices
+        .map(
+          ({ delta, count, end }, index) =>
+            (at < count ? event(index, delta(at), "null") : "") +
+            (at + 1 === count && unbroken ? event(index, {}, end) : ""),
+        )
+        .join(""),
+    closing: () =>
+      askedForUsage ? `${head}"choices":[],"usage":${JSON.stringify(usageOf(answer))}}\n\n${DONE}` : DONE,
     failure: () => `data: ${JSON.stringify(refused(told(500)))}\n\n`,
     broken: 'data: {"id":"chatcmpl-broken","choices":[{\n\n',
   };
 }
 
 export const chat = {
-  name: "chat", headers: openAiHeaders, refused, told, read, whole, script,
+  name: "chat",
+  headers: openAiHeaders,
+  refused,
+  told,
+  read,
+  whole,
+  script,
   broken: '{"id":"chatcmpl-broken","object":"chat.completion","choices":[{',
-  streamType: "text/event-stream; charset=utf-8", streamEncoding: "utf8",
+  streamType: "text/event-stream; charset=utf-8",
+  streamEncoding: "utf8",
 };

@@ -17,15 +17,17 @@ export function crc32(bytes) {
 const STRING = 7;
 
 function headerBytes(headers) {
-  return Buffer.concat(Object.entries(headers).map(([name, value]) => {
-    const text = Buffer.from(value);
-    const head = Buffer.alloc(name.length + 4);
-    head[0] = name.length;
-    head.write(name, 1, "latin1");
-    head[name.length + 1] = STRING;
-    head.writeUInt16BE(text.length, name.length + 2);
-    return Buffer.concat([head, text]);
-  }));
+  return Buffer.concat(
+    Object.entries(headers).map(([name, value]) => {
+      const text = Buffer.from(value);
+      const head = Buffer.alloc(name.length + 4);
+      head[0] = name.length;
+      head.write(name, 1, "latin1");
+      head[name.length + 1] = STRING;
+      head.writeUInt16BE(text.length, name.length + 2);
+      return Buffer.concat([head, text]);
+    }),
+  );
 }
 
 /** One message as a string of bytes (latin1), so that it can be joined with others like text. */

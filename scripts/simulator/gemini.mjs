@@ -5,19 +5,57 @@ import { vectorOf } from "./embeddings.mjs";
 import { errorFor, isObject, Refusal, unknownField } from "./errors.mjs";
 
 const FIELDS = new Set([
-  "contents", "tools", "toolConfig", "safetySettings", "systemInstruction", "generationConfig", "cachedContent", "labels",
+  "contents",
+  "tools",
+  "toolConfig",
+  "safetySettings",
+  "systemInstruction",
+  "generationConfig",
+  "cachedContent",
+  "labels",
   // Both spellings are taken.
-  "tool_config", "safety_settings", "system_instruction", "generation_config", "cached_content", "model", "serviceTier", "store",
+  "tool_config",
+  "safety_settings",
+  "system_instruction",
+  "generation_config",
+  "cached_content",
+  "model",
+  "serviceTier",
+  "store",
 ]);
 const CONFIG_FIELDS = new Set([
-  "stopSequences", "responseMimeType", "responseSchema", "responseJsonSchema", "responseModalities", "candidateCount",
-  "maxOutputTokens", "temperature", "topP", "topK", "seed", "presencePenalty", "frequencyPenalty", "responseLogprobs",
-  "logprobs", "enableEnhancedCivicAnswers", "speechConfig", "thinkingConfig", "imageConfig", "mediaResolution",
+  "stopSequences",
+  "responseMimeType",
+  "responseSchema",
+  "responseJsonSchema",
+  "responseModalities",
+  "candidateCount",
+  "maxOutputTokens",
+  "temperature",
+  "topP",
+  "topK",
+  "seed",
+  "presencePenalty",
+  "frequencyPenalty",
+  "responseLogprobs",
+  "logprobs",
+  "enableEnhancedCivicAnswers",
+  "speechConfig",
+  "thinkingConfig",
+  "imageConfig",
+  "mediaResolution",
 ]);
 const FINISH = { stop: "STOP", length: "MAX_TOKENS", tools: "STOP" };
 const WORDS = {
-  400: "INVALID_ARGUMENT", 401: "UNAUTHENTICATED", 403: "PERMISSION_DENIED", 404: "NOT_FOUND", 429: "RESOURCE_EXHAUSTED",
-  499: "CANCELLED", 500: "INTERNAL", 503: "UNAVAILABLE", 504: "DEADLINE_EXCEEDED",
+  400: "INVALID_ARGUMENT",
+  401: "UNAUTHENTICATED",
+  403: "PERMISSION_DENIED",
+  404: "NOT_FOUND",
+  429: "RESOURCE_EXHAUSTED",
+  499: "CANCELLED",
+  500: "INTERNAL",
+  503: "UNAVAILABLE",
+  504: "DEADLINE_EXCEEDED",
 };
 const DEFAULT_DIMENSIONS = 64;
 const MOST_TEXTS = 100;
@@ -27,7 +65,9 @@ const SIGNATURE = Buffer.from("a simulated thought").toString("base64");
 
 const refused = ({ status, message: text, kind, code }) => ({
   error: {
-    code: status, message: text, status: kind ?? WORDS[status] ?? (status < 500 ? "INVALID_ARGUMENT" : "INTERNAL"),
+    code: status,
+    message: text,
+    status: kind ?? WORDS[status] ?? (status < 500 ? "INVALID_ARGUMENT" : "INTERNAL"),
     ...(code !== null && {
       details: [{ "@type": "type.googleapis.com/google.rpc.ErrorInfo", reason: code, domain: "googleapis.com" }],
     }),
@@ -55,10 +95,17 @@ function check(body, model) {
   const config = body.generationConfig ?? {};
   refuseUnknown(config, CONFIG_FIELDS, "generation_config");
   if (config.temperature !== undefined && !(config.temperature >= 0 && config.temperature <= 2)) {
-    throw wrong("* GenerateContentRequest.generation_config.temperature: temperature must be in the range [0.0, 2.0].\n");
+    throw wrong(
+      "* GenerateContentRequest.generation_config.temperature: temperature must be in the range [0.0, 2.0].\n",
+    );
   }
-  if ((config.responseSchema ?? config.responseJsonSchema) !== undefined && config.responseMimeType !== "application/json") {
-    throw wrong("* GenerateContentRequest.generation_config.response_mime_type: response schema needs application/json\n");
+  if (
+    (config.responseSchema ?? config.responseJsonSchema) !== undefined &&
+    config.responseMimeType !== "application/json"
+  ) {
+    throw wrong(
+      "* GenerateContentRequest.generation_config.response_mime_type: response schema needs application/json\n",
+    );
   }
   for (const [at, content] of body.contents.entries()) checkContent(content, at, body.contents[at - 1]);
   if (model.startsWith("gemini-3")) body.contents.forEach(checkSignature);
@@ -68,17 +115,30 @@ function check(body, model) {
 function checkSignature({ parts }, at) {
   const call = parts.find((part) => part.functionCall !== undefined);
   if (call === undefined || [SIGNATURE, ANY_SIGNATURE].includes(call.thoughtSignature)) return;
-  throw wrong(`Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, and missing thought_signature may lead to degraded model performance. Additional data, function call \`${call.functionCall.name}\`, position ${at + 1}.`);
+  throw wrong(
+    `Function call is missing a thought_signature in functionCall parts. This is required for tools to work correctly, and missing thought_signature may lead to degraded model performance. Additional data, function call \`${call.functionCall.name}\`, position ${at + 1}.`,
+  );
 }
 
 function checkContent({ role = "user", parts }, at, before) {
   if (role !== "user" && role !== "model" && role !== "function") {
     throw wrong("Please use a valid role: user, model.");
   }
-  if (!Array.isArray(parts) || parts.length === 0) throw wrong(`* GenerateContentRequest.contents[${at}].parts: contents.parts must not be empty.\n`);
-  const kinds = ["text", "inlineData", "fileData", "functionCall", "functionResponse", "executableCode", "codeExecutionResult"];
+  if (!Array.isArray(parts) || parts.length === 0)
+    throw wrong(`* GenerateContentRequest.contents[${at}].parts: contents.parts must not be empty.\n`);
+  const kinds = [
+    "text",
+    "inlineData",
+    "fileData",
+    "functionCall",
+    "functionResponse",
+    "executableCode",
+    "codeExecutionResult",
+  ];
   if (!parts.every((part) => kinds.some((kind) => part?.[kind] !== undefined))) {
-    throw wrong(`* GenerateContentRequest.contents[${at}].parts[0].data: required oneof field 'data' must have one initialized field\n`);
+    throw wrong(
+      `* GenerateContentRequest.contents[${at}].parts[0].data: required oneof field 'data' must have one initialized field\n`,
+    );
   }
   const responses = parts.filter((part) => part.functionResponse !== undefined);
   if (responses.some(({ functionResponse: { response } }) => !isObject(response))) {
@@ -89,7 +149,9 @@ function checkContent({ role = "user", parts }, at, before) {
     throw wrong("Please ensure that function response turn comes immediately after a function call turn.");
   }
   if (calls.length !== responses.length && before !== undefined) {
-    throw wrong("Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.");
+    throw wrong(
+      "Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.",
+    );
   }
 }
 
@@ -97,16 +159,24 @@ function read(body, { model }) {
   check(body, model);
   const config = body.generationConfig ?? {};
   const messages = body.contents.map(readContent);
-  if (body.systemInstruction !== undefined) messages.unshift(readContent({ ...body.systemInstruction, role: "system" }));
+  if (body.systemInstruction !== undefined)
+    messages.unshift(readContent({ ...body.systemInstruction, role: "system" }));
   const tools = (body.tools ?? []).flatMap((tool) => tool.functionDeclarations ?? []);
   const calling = body.toolConfig?.functionCallingConfig;
   return question({
-    model, messages,
-    tools: tools.map(({ name, parametersJsonSchema, parameters }) => ({ name, parameters: parametersJsonSchema ?? plain(parameters) })),
+    model,
+    messages,
+    tools: tools.map(({ name, parametersJsonSchema, parameters }) => ({
+      name,
+      parameters: parametersJsonSchema ?? plain(parameters),
+    })),
     toolsText: body.tools === undefined ? "" : JSON.stringify(body.tools),
-    mute: calling?.mode === "NONE", only: calling?.allowedFunctionNames ?? null,
+    mute: calling?.mode === "NONE",
+    only: calling?.allowedFunctionNames ?? null,
     asked: !body.contents.at(-1).parts.some((part) => part.functionResponse !== undefined),
-    most: config.maxOutputTokens ?? Infinity, stops: config.stopSequences ?? [], n: config.candidateCount ?? 1,
+    most: config.maxOutputTokens ?? Infinity,
+    stops: config.stopSequences ?? [],
+    n: config.candidateCount ?? 1,
     schema: config.responseJsonSchema ?? plain(config.responseSchema) ?? null,
     anyJson: config.responseMimeType === "application/json",
   });
@@ -116,8 +186,12 @@ function read(body, { model }) {
 function plain(schema) {
   if (Array.isArray(schema)) return schema.map(plain);
   if (!isObject(schema)) return schema;
-  return Object.fromEntries(Object.entries(schema).map(([name, value]) =>
-    [name, name === "type" && typeof value === "string" ? value.toLowerCase() : plain(value)]));
+  return Object.fromEntries(
+    Object.entries(schema).map(([name, value]) => [
+      name,
+      name === "type" && typeof value === "string" ? value.toLowerCase() : plain(value),
+    ]),
+  );
 }
 
 function readContent({ role = "user", parts }) {
@@ -141,7 +215,8 @@ function partOf({ kind, id, name, text }, at, blocks) {
 
 function usageOf({ usage }, completion, thinking) {
   return {
-    promptTokenCount: usage.prompt, candidatesTokenCount: completion,
+    promptTokenCount: usage.prompt,
+    candidatesTokenCount: completion,
     totalTokenCount: usage.prompt + completion + thinking,
     ...(usage.cached > 0 && { cachedContentTokenCount: usage.cached }),
     ...(thinking > 0 && { thoughtsTokenCount: thinking }),
@@ -149,13 +224,19 @@ function usageOf({ usage }, completion, thinking) {
   };
 }
 
-const usageAtEnd = (answer) => usageOf(answer, answer.usage.completion - answer.usage.thinking, answer.usage.thinking);
+const usageAtEnd = (answer) =>
+  usageOf(answer, answer.usage.completion - answer.usage.thinking, answer.usage.thinking);
 
-const frame = (answer, { model }, candidates, usage) =>
-  ({ candidates, ...(usage && { usageMetadata: usage }), modelVersion: model, responseId: answer.id });
+const frame = (answer, { model }, candidates, usage) => ({
+  candidates,
+  ...(usage && { usageMetadata: usage }),
+  modelVersion: model,
+  responseId: answer.id,
+});
 
 /** Thoughts are told only to those who ask; they are thought and counted anyway. */
-const shows = ({ kind }, { body }) => kind !== "thinking" || body.generationConfig?.thinkingConfig?.includeThoughts === true;
+const shows = ({ kind }, { body }) =>
+  kind !== "thinking" || body.generationConfig?.thinkingConfig?.includeThoughts === true;
 
 function whole(answer, where, plan) {
   const candidates = answer.choices.map(({ blocks, finish }, index) => {
@@ -171,7 +252,9 @@ function script(answer, where, plan) {
   const event = (body) => `data: ${JSON.stringify(body)}\n\n`;
   const chunk = (index, part, finish) => {
     const candidate = { content: { parts: [part], role: "model" }, ...(finish && { finishReason: finish }), index };
-    return event(frame(answer, where, [candidate], plan.usage && (finish ? usageAtEnd(answer) : usageOf(answer, 0, 0))));
+    return event(
+      frame(answer, where, [candidate], plan.usage && (finish ? usageAtEnd(answer) : usageOf(answer, 0, 0))),
+    );
   };
   const token = ({ blocks, steps }, index, at) => {
     if (at >= steps.length) return "";
@@ -191,10 +274,23 @@ function script(answer, where, plan) {
 }
 
 export const gemini = {
-  name: "gemini", refused, told, read, whole, script,
-  headers: () => ["server", "scaffolding on HTTPServer2", "server-timing", "gfet4t7; dur=1", "x-frame-options", "SAMEORIGIN"],
+  name: "gemini",
+  refused,
+  told,
+  read,
+  whole,
+  script,
+  headers: () => [
+    "server",
+    "scaffolding on HTTPServer2",
+    "server-timing",
+    "gfet4t7; dur=1",
+    "x-frame-options",
+    "SAMEORIGIN",
+  ],
   broken: '{"candidates":[{',
-  streamType: "text/event-stream", streamEncoding: "utf8",
+  streamType: "text/event-stream",
+  streamEncoding: "utf8",
 };
 
 /** `countTokens` takes the contents alone, or a whole request. */
@@ -211,8 +307,10 @@ export function countTokens(body, where) {
 }
 
 export function batchEmbed({ requests }, { model }) {
-  if (!Array.isArray(requests) || requests.length === 0) throw wrong("* BatchEmbedContentsRequest.requests: must not be empty\n");
-  if (requests.length > MOST_TEXTS) throw wrong("* BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch\n");
+  if (!Array.isArray(requests) || requests.length === 0)
+    throw wrong("* BatchEmbedContentsRequest.requests: must not be empty\n");
+  if (requests.length > MOST_TEXTS)
+    throw wrong("* BatchEmbedContentsRequest.requests: at most 100 requests can be in one batch\n");
   for (const one of requests) {
     if (one?.model !== `models/${model}`) {
       throw wrong("* BatchEmbedContentsRequest.requests[0].model: must match the model of the batch\n");

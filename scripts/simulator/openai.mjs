@@ -12,21 +12,29 @@ const BY_STATUS = {
 };
 
 export const openAiHeaders = (entry) => [
-  "x-request-id", entry.id,
-  "openai-version", "2020-10-01",
-  "openai-processing-ms", "1",
-  "x-ratelimit-limit-requests", "10000",
-  "x-ratelimit-remaining-requests", "9999",
-  "x-ratelimit-reset-requests", "6ms",
+  "x-request-id",
+  entry.id,
+  "openai-version",
+  "2020-10-01",
+  "openai-processing-ms",
+  "1",
+  "x-ratelimit-limit-requests",
+  "10000",
+  "x-ratelimit-remaining-requests",
+  "9999",
+  "x-ratelimit-reset-requests",
+  "6ms",
 ];
 
-export const refused = ({ message, kind, param, code }) =>
-  ({ error: { message, type: kind ?? "invalid_request_error", param, code } });
+export const refused = ({ message, kind, param, code }) => ({
+  error: { message, type: kind ?? "invalid_request_error", param, code },
+});
 
 /** The error that `eNNN` asks for, in OpenAI's words. */
 export function told(status, key) {
   if (status === 401) return wrongKey(key ?? "none");
-  const [kind, code] = BY_STATUS[status] ?? (status < 500 ? ["invalid_request_error", null] : ["server_error", null]);
+  const [kind, code] =
+    BY_STATUS[status] ?? (status < 500 ? ["invalid_request_error", null] : ["server_error", null]);
   return Object.assign(errorFor(status), { kind, code });
 }
 
@@ -37,7 +45,8 @@ export function wrongKey(key) {
 }
 
 export const wrong = (param, message, code = "invalid_value") => new Refusal(400, message, { param, code });
-export const missing = (param) => wrong(param, `Missing required parameter: '${param}'.`, "missing_required_parameter");
+export const missing = (param) =>
+  wrong(param, `Missing required parameter: '${param}'.`, "missing_required_parameter");
 export const notList = (param) => wrong(param, `Invalid type for '${param}': expected an array.`, "invalid_type");
 
 /** Checks a whole number from 1 to `most`, where there is one. */

@@ -22,28 +22,52 @@ export function invoke(body, { model }) {
 }
 
 function titan({ inputText, dimensions = 1_024, ...more }) {
-  if (!isText(inputText)) throw wrong("Malformed input request: expected minLength: 1, actual: 0, please reformat your input and try again.");
-  if (!TITAN_DIMENSIONS.includes(dimensions)) throw wrong(`Malformed input request: #/dimensions: ${dimensions} is not a valid enum value, please reformat your input and try again.`);
+  if (!isText(inputText))
+    throw wrong(
+      "Malformed input request: expected minLength: 1, actual: 0, please reformat your input and try again.",
+    );
+  if (!TITAN_DIMENSIONS.includes(dimensions))
+    throw wrong(
+      `Malformed input request: #/dimensions: ${dimensions} is not a valid enum value, please reformat your input and try again.`,
+    );
   const extra = Object.keys(more).find((name) => !["normalize", "embeddingTypes"].includes(name));
-  if (extra !== undefined) throw wrong(`Malformed input request: #: extraneous key [${extra}] is not permitted, please reformat your input and try again.`);
+  if (extra !== undefined)
+    throw wrong(
+      `Malformed input request: #: extraneous key [${extra}] is not permitted, please reformat your input and try again.`,
+    );
   const embedding = Array.from(vectorOf(inputText, dimensions));
   return { embedding, embeddingsByType: { float: embedding }, inputTextTokenCount: tokensOf(inputText) };
 }
 
 function cohere({ texts, input_type: kind, embedding_types: types, output_dimension: dimensions = 1_024 }) {
-  if (!Array.isArray(texts) || texts.length === 0 || !texts.every(isText)) throw wrong("Malformed input request: #: required key [texts] not found, please reformat your input and try again.");
-  if (texts.length > COHERE_TEXTS) throw wrong(`Malformed input request: #/texts: expected maximum item count: ${COHERE_TEXTS}, please reformat your input and try again.`);
-  if (!COHERE_KINDS.includes(kind)) throw wrong("Malformed input request: #/input_type: is not a valid enum value, please reformat your input and try again.");
-  if (!COHERE_DIMENSIONS.includes(dimensions)) throw wrong(`Malformed input request: #/output_dimension: ${dimensions} is not a valid enum value, please reformat your input and try again.`);
+  if (!Array.isArray(texts) || texts.length === 0 || !texts.every(isText))
+    throw wrong(
+      "Malformed input request: #: required key [texts] not found, please reformat your input and try again.",
+    );
+  if (texts.length > COHERE_TEXTS)
+    throw wrong(
+      `Malformed input request: #/texts: expected maximum item count: ${COHERE_TEXTS}, please reformat your input and try again.`,
+    );
+  if (!COHERE_KINDS.includes(kind))
+    throw wrong(
+      "Malformed input request: #/input_type: is not a valid enum value, please reformat your input and try again.",
+    );
+  if (!COHERE_DIMENSIONS.includes(dimensions))
+    throw wrong(
+      `Malformed input request: #/output_dimension: ${dimensions} is not a valid enum value, please reformat your input and try again.`,
+    );
   const vectors = texts.map((text) => Array.from(vectorOf(text, dimensions)));
   const response = { id: "simulated", texts };
-  return types === undefined ? { ...response, embeddings: vectors, response_type: "embeddings_floats" }
+  return types === undefined
+    ? { ...response, embeddings: vectors, response_type: "embeddings_floats" }
     : { ...response, embeddings: { float: vectors }, response_type: "embeddings_by_type" };
 }
 
 /** Cohere's tokens are told in a header only. */
-export const invokeHeaders = ({ texts, inputText }) =>
-  ["x-amzn-bedrock-input-token-count", String([texts ?? inputText].flat().reduce((sum, text) => sum + tokensOf(text), 0))];
+export const invokeHeaders = ({ texts, inputText }) => [
+  "x-amzn-bedrock-input-token-count",
+  String([texts ?? inputText].flat().reduce((sum, text) => sum + tokensOf(text), 0)),
+];
 
 export function workersAi({ text }) {
   const texts = [text].flat();
@@ -51,5 +75,10 @@ export function workersAi({ text }) {
     throw wrong("AiError: Bad input: Error: required properties at '/' are 'text'");
   }
   const data = texts.map((one) => Array.from(vectorOf(one, WORKERS_AI_DIMENSIONS)));
-  return { result: { shape: [data.length, WORKERS_AI_DIMENSIONS], data, pooling: "cls" }, success: true, errors: [], messages: [] };
+  return {
+    result: { shape: [data.length, WORKERS_AI_DIMENSIONS], data, pooling: "cls" },
+    success: true,
+    errors: [],
+    messages: [],
+  };
 }

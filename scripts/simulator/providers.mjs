@@ -6,12 +6,20 @@
  * @param {object} price  the price of every model
  */
 export function simulatedProviders(url, price) {
-  const row = (path, fields = {}) =>
-    ({ base_url: `${url}${path}`, api_key_env: "SIMULATED_API_KEY", default_price: price, ...fields });
+  const row = (path, fields = {}) => ({
+    base_url: `${url}${path}`,
+    api_key_env: "SIMULATED_API_KEY",
+    default_price: price,
+    ...fields,
+  });
   return {
     simulated: row("/v1"),
     "simulated-responses": row("/v1", { format: "responses" }),
-    "simulated-azure": row("/azure/v1", { formats: ["openai", "responses"], auth: "api-key", quirks: ["max_completion_tokens"] }),
+    "simulated-azure": row("/azure/v1", {
+      formats: ["openai", "responses"],
+      auth: "api-key",
+      quirks: ["max_completion_tokens"],
+    }),
     "simulated-anthropic": row("/anthropic/v1", { format: "anthropic" }),
     "simulated-gemini": row("/gemini/v1beta", { format: "gemini" }),
     "simulated-bedrock": row("/bedrock", { format: "bedrock" }),

@@ -14,8 +14,14 @@ import { responses } from "./responses.mjs";
 
 /** Cloudflare's API has a frame of its own for errors, whatever model is asked. */
 const cloudflare = {
-  ...chat, name: "workers-ai",
-  refused: ({ message, code }) => ({ result: null, success: false, errors: [{ code: code ?? 5_007, message }], messages: [] }),
+  ...chat,
+  name: "workers-ai",
+  refused: ({ message, code }) => ({
+    result: null,
+    success: false,
+    errors: [{ code: code ?? 5_007, message }],
+    messages: [],
+  }),
 };
 
 /** Gemini and Bedrock name the model in the path. */
@@ -27,16 +33,23 @@ const nameIn = (text) => {
   }
 };
 
-const countForResponses = (body) =>
-  ({ object: "response.input_tokens", input_tokens: readPrompt(responses.read(body)).tokens });
+const countForResponses = (body) => ({
+  object: "response.input_tokens",
+  input_tokens: readPrompt(responses.read(body)).tokens,
+});
 
 function openAi(route) {
   switch (route) {
-    case "POST /v1/chat/completions": return { format: chat };
-    case "POST /v1/responses": return { format: responses };
-    case "POST /v1/responses/input_tokens": return { format: responses, make: countForResponses };
-    case "POST /v1/embeddings": return { format: chat, make: embeddingsFor };
-    case "GET /v1/models": return { format: chat, get: listOfModels };
+    case "POST /v1/chat/completions":
+      return { format: chat };
+    case "POST /v1/responses":
+      return { format: responses };
+    case "POST /v1/responses/input_tokens":
+      return { format: responses, make: countForResponses };
+    case "POST /v1/embeddings":
+      return { format: chat, make: embeddingsFor };
+    case "GET /v1/models":
+      return { format: chat, get: listOfModels };
     default: {
       const [, id] = /^GET \/v1\/models\/(.+)$/.exec(route) ?? [];
       return id === undefined ? null : { format: chat, get: () => modelNamed(id) };
@@ -46,13 +59,19 @@ function openAi(route) {
 
 function messages(route) {
   switch (route) {
-    case "POST /v1/messages": return { format: anthropic };
-    case "POST /v1/messages/count_tokens": return { format: anthropic, make: countForAnthropic };
+    case "POST /v1/messages":
+      return { format: anthropic };
+    case "POST /v1/messages/count_tokens":
+      return { format: anthropic, make: countForAnthropic };
     case "GET /v1/models": {
       const card = (id) => ({ type: "model", id, display_name: id, created_at: "2026-01-01T00:00:00Z" });
-      return { format: anthropic, get: () => ({ data: MODELS.map(card), first_id: MODELS[0], last_id: MODELS.at(-1), has_more: false }) };
+      return {
+        format: anthropic,
+        get: () => ({ data: MODELS.map(card), first_id: MODELS[0], last_id: MODELS.at(-1), has_more: false }),
+      };
     }
-    default: return null;
+    default:
+      return null;
   }
 }
 
@@ -61,14 +80,19 @@ function google(route, query) {
   if (act === undefined) return null;
   const model = nameIn(name);
   switch (act) {
-    case "generateContent": return { format: gemini, model, stream: false };
+    case "generateContent":
+      return { format: gemini, model, stream: false };
     case "streamGenerateContent":
       if (query.get("alt") !== "sse") throw new Refusal(400, "The simulator streams with alt=sse only.");
       return { format: gemini, model, stream: true };
-    case "countTokens": return { format: gemini, model, make: countForGemini };
-    case "batchEmbedContents": return { format: gemini, model, make: batchEmbed };
-    case "embedContent": return { format: gemini, model, make: embed };
-    default: return null;
+    case "countTokens":
+      return { format: gemini, model, make: countForGemini };
+    case "batchEmbedContents":
+      return { format: gemini, model, make: batchEmbed };
+    case "embedContent":
+      return { format: gemini, model, make: embed };
+    default:
+      return null;
   }
 }
 
@@ -77,11 +101,16 @@ function amazon(route) {
   if (act === undefined) return null;
   const model = nameIn(name);
   switch (act) {
-    case "converse": return { format: bedrock, model, stream: false };
-    case "converse-stream": return { format: bedrock, model, stream: true };
-    case "invoke": return { format: bedrock, model, make: invoke, headers: invokeHeaders };
-    case "count-tokens": return { format: bedrock, model, make: countForBedrock };
-    default: return null;
+    case "converse":
+      return { format: bedrock, model, stream: false };
+    case "converse-stream":
+      return { format: bedrock, model, stream: true };
+    case "invoke":
+      return { format: bedrock, model, make: invoke, headers: invokeHeaders };
+    case "count-tokens":
+      return { format: bedrock, model, make: countForBedrock };
+    default:
+      return null;
   }
 }
 
@@ -103,6 +132,8 @@ const PROVIDERS = [
 
 /** The provider whose path this is: `find` gives the route, or null; the rest is needed to refuse. */
 export function providerOf(method, path, query) {
-  const [prefix, find, authenticate, format] = PROVIDERS.find(([start]) => start === "" || path.startsWith(`${start}/`));
+  const [prefix, find, authenticate, format] = PROVIDERS.find(
+    ([start]) => start === "" || path.startsWith(`${start}/`),
+  );
   return { format, authenticate, find: () => find(`${method} ${path.slice(prefix.length)}`, query) };
 }

@@ -21,9 +21,12 @@ const MAKERS = {
 };
 /** What was said before goes back whole: the default is to refer to answers that the provider has stored. */
 const providerOptions = { openai: { store: false } };
-const weather = () => tool({
-  description: "The weather", inputSchema: jsonSchema(SCHEMA), execute: async ({ city, days }) => ({ city, days, degrees: 12 }),
-});
+const weather = () =>
+  tool({
+    description: "The weather",
+    inputSchema: jsonSchema(SCHEMA),
+    execute: async ({ city, days }) => ({ city, days, degrees: 12 }),
+  });
 
 for (const [maker, modelOf] of Object.entries(MAKERS)) {
   for (const name of ["chat", "responses", "anthropic", "gemini", "bedrock"]) {
@@ -32,7 +35,11 @@ for (const [maker, modelOf] of Object.entries(MAKERS)) {
     const mark = marker();
 
     test(`${about}: text and stream`, gateway, async () => {
-      const { text, usage, finishReason } = await generateText({ model: model("sim-t1-i1-n12"), prompt: `${mark} text`, maxOutputTokens: 100 });
+      const { text, usage, finishReason } = await generateText({
+        model: model("sim-t1-i1-n12"),
+        prompt: `${mark} text`,
+        maxOutputTokens: 100,
+      });
       assert.equal(text.split(" ").length, 12);
       assert.deepEqual([finishReason, usage.outputTokens], ["stop", 12]);
       const stream = streamText({ model: model("sim-t1-i1-n12"), prompt: `${mark} stream`, maxOutputTokens: 100 });
@@ -44,22 +51,47 @@ for (const [maker, modelOf] of Object.entries(MAKERS)) {
     });
 
     test(`${about}: tools to the end`, gateway, async () => {
-      const asked = { model: model("sim-t1-i0-n12-p2"), prompt: `${mark} tools`, tools: { weather: weather() }, stopWhen: isStepCount(3), maxOutputTokens: 300, providerOptions };
+      const asked = {
+        model: model("sim-t1-i0-n12-p2"),
+        prompt: `${mark} tools`,
+        tools: { weather: weather() },
+        stopWhen: isStepCount(3),
+        maxOutputTokens: 300,
+        providerOptions,
+      };
       const stream = streamText(asked);
       for await (const _ of stream.textStream);
       const steps = await stream.steps;
       assert.equal(steps.length, 2);
-      assert.deepEqual(steps[0].toolResults.map(({ output }) => [output.days, output.degrees]), [[2, 12], [2, 12]]);
+      assert.deepEqual(
+        steps[0].toolResults.map(({ output }) => [output.days, output.degrees]),
+        [
+          [2, 12],
+          [2, 12],
+        ],
+      );
       assert.ok(steps[1].text);
-      const messages = [{ role: "user", content: `${mark} tools` }, ...(await stream.response).messages, { role: "user", content: "And back?" }];
+      const messages = [
+        { role: "user", content: `${mark} tools` },
+        ...(await stream.response).messages,
+        { role: "user", content: "And back?" },
+      ];
       assert.ok((await generateText({ ...asked, prompt: undefined, messages, tools: {} })).text);
-      assert.deepEqual((await requestsWith(`${mark} tools`)).map(({ status }) => status), [200, 200, 200]);
+      assert.deepEqual(
+        (await requestsWith(`${mark} tools`)).map(({ status }) => status),
+        [200, 200, 200],
+      );
     });
 
     test(`${about}: an object and a picture`, gateway, async () => {
-      const content = [{ type: "text", text: `${mark} object` }, { type: "file", data: PICTURE, mediaType: "image/png" }];
+      const content = [
+        { type: "text", text: `${mark} object` },
+        { type: "file", data: PICTURE, mediaType: "image/png" },
+      ];
       const { output } = await generateText({
-        model: model("sim-t1-i0"), messages: [{ role: "user", content }], maxOutputTokens: 100,
+        model: model("sim-t1-i0"),
+        messages: [{ role: "user", content }],
+        maxOutputTokens: 100,
         output: Output.object({ schema: jsonSchema(SCHEMA) }),
       });
       assert.equal(output.days, 2);
@@ -70,8 +102,15 @@ for (const [maker, modelOf] of Object.entries(MAKERS)) {
 
 test("embeddings", gateway, async () => {
   const model = openai.embedding("simulated-gemini/sim-embed");
-  const { embeddings } = await embedMany({ model, values: ["one", "two"], providerOptions: { openai: { dimensions: 16 } } });
-  assert.deepEqual(embeddings.map(({ length }) => length), [16, 16]);
+  const { embeddings } = await embedMany({
+    model,
+    values: ["one", "two"],
+    providerOptions: { openai: { dimensions: 16 } },
+  });
+  assert.deepEqual(
+    embeddings.map(({ length }) => length),
+    [16, 16],
+  );
 });
 
 test("errors have their status, and cancelling reaches the provider", gateway, async () => {

@@ -66,35 +66,44 @@ test("what the provider refuses keeps its words", gateway, async () => {
   assert.match(error.message, /String should match pattern/);
 });
 
-test("a model that the key may not use", gateway, () => withTenant({}, async (own) => {
-  const { key } = await own.key({ models: ["fast"] });
-  assert.ok((await ask(anthropicFor(key), "fast", marker())).content);
-  const error = await refusal(ask(anthropicFor(key), "simulated-anthropic/sim", marker()));
-  assertRefused(error, Anthropic.PermissionDeniedError, 403, "permission_error", "model_not_allowed");
-}));
+test("a model that the key may not use", gateway, () =>
+  withTenant({}, async (own) => {
+    const { key } = await own.key({ models: ["fast"] });
+    assert.ok((await ask(anthropicFor(key), "fast", marker())).content);
+    const error = await refusal(ask(anthropicFor(key), "simulated-anthropic/sim", marker()));
+    assertRefused(error, Anthropic.PermissionDeniedError, 403, "permission_error", "model_not_allowed");
+  }),
+);
 
-test("a rate limit, and the headers that Anthropic has for it", gateway, () => withTenant(twoRequests(60), async (own) => {
-  const limited = anthropicFor((await own.key()).key, { maxRetries: 0 });
-  const { response } = await ask(limited, "fast", marker()).withResponse();
-  assert.equal(response.headers.get("anthropic-ratelimit-requests-limit"), "2");
-  assert.equal(response.headers.get("anthropic-ratelimit-requests-remaining"), "1");
-  assert.ok(Date.parse(response.headers.get("anthropic-ratelimit-requests-reset")) > Date.now());
-  await ask(limited, "fast", marker());
-  const error = await refusal(ask(limited, "fast", marker()));
-  assertRefused(error, Anthropic.RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded");
-  assert.ok(Number(error.headers.get("retry-after")) > 0);
-}));
+test("a rate limit, and the headers that Anthropic has for it", gateway, () =>
+  withTenant(twoRequests(60), async (own) => {
+    const limited = anthropicFor((await own.key()).key, { maxRetries: 0 });
+    const { response } = await ask(limited, "fast", marker()).withResponse();
+    assert.equal(response.headers.get("anthropic-ratelimit-requests-limit"), "2");
+    assert.equal(response.headers.get("anthropic-ratelimit-requests-remaining"), "1");
+    assert.ok(Date.parse(response.headers.get("anthropic-ratelimit-requests-reset")) > Date.now());
+    await ask(limited, "fast", marker());
+    const error = await refusal(ask(limited, "fast", marker()));
+    assertRefused(error, Anthropic.RateLimitError, 429, "rate_limit_error", "rate_limit_exceeded");
+    assert.ok(Number(error.headers.get("retry-after")) > 0);
+  }),
+);
 
-test("the SDK waits as told and is then admitted", gateway, () => withTenant(twoRequests(2), async (own) => {
-  const { patient, answers } = counting((await own.key()).key);
-  for (let count = 0; count < 2; count += 1) await ask(patient, "fast", marker());
-  answers.length = 0;
-  const begun = performance.now();
-  assert.ok((await ask(patient, "fast", marker())).content);
-  assert.deepEqual(answers.map(({ status }) => status), [429, 200]);
-  const told = Number(answers[0].headers.get("retry-after-ms"));
-  assert.ok(told > 0 && performance.now() - begun >= told - 2);
-}));
+test("the SDK waits as told and is then admitted", gateway, () =>
+  withTenant(twoRequests(2), async (own) => {
+    const { patient, answers } = counting((await own.key()).key);
+    for (let count = 0; count < 2; count += 1) await ask(patient, "fast", marker());
+    answers.length = 0;
+    const begun = performance.now();
+    assert.ok((await ask(patient, "fast", marker())).content);
+    assert.deepEqual(
+      answers.map(({ status }) => status),
+      [429, 200],
+    );
+    const told = Number(answers[0].headers.get("retry-after-ms"));
+    assert.ok(told > 0 && performance.now() - begun >= told - 2);
+  }),
+);
 
 test("a spent budget is not retried", gateway, () => {
   const budgets = [{ id: "tiny", scope: "tenant", limit_usd: "0.000001", period: "total" }];

@@ -19,13 +19,19 @@ for (const name of formats) {
   const { provider } = FORMATS[name];
   const mark = marker();
   const asked = (about, model, more = {}) => ({
-    model: `${provider}/${model}`, max_tokens: 200, messages: user(`${mark} ${about}`), ...more,
+    model: `${provider}/${model}`,
+    max_tokens: 200,
+    messages: user(`${mark} ${about}`),
+    ...more,
   });
 
   test(`${name}: a message`, async () => {
     const answer = await client.messages.create(asked("message", "sim-t1-i1-n12", { system: "Be brief." }));
     assert.match(answer.id, /^msg_/);
-    assert.deepEqual([answer.type, answer.role, answer.stop_reason, answer.content.length], ["message", "assistant", "end_turn", 1]);
+    assert.deepEqual(
+      [answer.type, answer.role, answer.stop_reason, answer.content.length],
+      ["message", "assistant", "end_turn", 1],
+    );
     assert.equal(answer.content[0].text.split(" ").length, 12);
     assert.equal(answer.usage.output_tokens, 12);
     const entry = await ended(`${mark} message`);
@@ -37,7 +43,9 @@ for (const name of formats) {
     const whole = await client.messages.create(asked("stream", "sim-t1-i1-n12"), skipCache);
     const runner = client.messages.stream(asked("stream", "sim-t1-i1-n12"), skipCache);
     let text = "";
-    runner.on("text", (delta) => { text += delta; });
+    runner.on("text", (delta) => {
+      text += delta;
+    });
     const final = await runner.finalMessage();
     assert.equal(text, whole.content[0].text);
     assert.deepEqual([final.content[0].text, final.stop_reason], [text, "end_turn"]);
@@ -53,16 +61,35 @@ for (const name of formats) {
   test(`${name}: tools called together, streamed, and answered`, async () => {
     const runner = client.messages.stream(asked("tools", "sim-t1-i0-p2", { tools }));
     let pieces = 0;
-    runner.on("inputJson", (delta) => { if (delta !== "") pieces += 1; });
+    runner.on("inputJson", (delta) => {
+      if (delta !== "") pieces += 1;
+    });
     const first = await runner.finalMessage();
     assert.equal(first.stop_reason, "tool_use");
-    assert.deepEqual(calls(first).map(({ name: called, input }) => [called, input.days]), [["weather", 2], ["weather", 2]]);
+    assert.deepEqual(
+      calls(first).map(({ name: called, input }) => [called, input.days]),
+      [
+        ["weather", 2],
+        ["weather", 2],
+      ],
+    );
     assert.notEqual(calls(first)[0].id, calls(first)[1].id);
     assert.ok(pieces >= 2);
-    const content = calls(first).map(({ id }) => ({ type: "tool_result", tool_use_id: id, content: '{"degrees":12}' }));
-    const second = await client.messages.create(asked("tools", "sim-t1-i0", {
-      tools, messages: [...user(`${mark} tools`), { role: "assistant", content: first.content }, { role: "user", content }],
+    const content = calls(first).map(({ id }) => ({
+      type: "tool_result",
+      tool_use_id: id,
+      content: '{"degrees":12}',
     }));
+    const second = await client.messages.create(
+      asked("tools", "sim-t1-i0", {
+        tools,
+        messages: [
+          ...user(`${mark} tools`),
+          { role: "assistant", content: first.content },
+          { role: "user", content },
+        ],
+      }),
+    );
     assert.equal(second.content[0].type, "text");
     const [one, two] = await requestsWith(`${mark} tools`);
     assertAsked(name, one, { stream: true, tools: ["weather"] });
@@ -71,9 +98,12 @@ for (const name of formats) {
 
   test(`${name}: a tool that must be called, and none`, async () => {
     const other = { ...tools[0], name: "tides" };
-    const forced = await client.messages.create(asked("forced", "sim-t1-i0", {
-      tools: [...tools, other], tool_choice: { type: "tool", name: "tides" },
-    }));
+    const forced = await client.messages.create(
+      asked("forced", "sim-t1-i0", {
+        tools: [...tools, other],
+        tool_choice: { type: "tool", name: "tides" },
+      }),
+    );
     assert.equal(calls(forced)[0].name, "tides");
     // Converse has no word for it.
     if (name === "bedrock" || name === "signed") return;
@@ -105,7 +135,9 @@ for (const name of formats) {
 
   test(`${name}: counting tokens`, async () => {
     const { input_tokens: tokens } = await client.messages.countTokens({
-      model: `${provider}/sim-t1`, messages: user("Count this."), tools,
+      model: `${provider}/sim-t1`,
+      messages: user("Count this."),
+      tools,
     });
     assert.ok(Number.isInteger(tokens) && tokens > 10);
   });
@@ -114,12 +146,26 @@ for (const name of formats) {
 for (const name of formats.filter((one) => ["anthropic", "bedrock"].includes(one))) {
   test(`${name}: thinking and its signature`, async () => {
     const mark = marker();
-    const asked = { model: `${FORMATS[name].provider}/sim-t1-i0-n8-think`, max_tokens: 4_000, messages: user(mark) };
-    const final = await client.messages.stream({ ...asked, thinking: { type: "enabled", budget_tokens: 2_000 } }).finalMessage();
-    assert.deepEqual(final.content.map(({ type }) => type), ["thinking", "text"]);
+    const asked = {
+      model: `${FORMATS[name].provider}/sim-t1-i0-n8-think`,
+      max_tokens: 4_000,
+      messages: user(mark),
+    };
+    const final = await client.messages
+      .stream({ ...asked, thinking: { type: "enabled", budget_tokens: 2_000 } })
+      .finalMessage();
+    assert.deepEqual(
+      final.content.map(({ type }) => type),
+      ["thinking", "text"],
+    );
     assert.ok(final.content[0].thinking && final.content[0].signature);
     const again = await client.messages.create({
-      ...asked, messages: [...user(mark), { role: "assistant", content: final.content }, { role: "user", content: "And back?" }],
+      ...asked,
+      messages: [
+        ...user(mark),
+        { role: "assistant", content: final.content },
+        { role: "user", content: "And back?" },
+      ],
     });
     assert.equal(again.content[0].type, "thinking");
     const back = JSON.stringify((await requestsWith(mark)).at(-1).body);
@@ -138,29 +184,45 @@ test("gemini: a call goes back with its signature", { skip: DIRECT && "needs the
     assert.equal((await client.messages.create({ ...asked, messages })).content[0].type, "text");
   }
   const [, whole] = await requestsWith(mark);
-  assert.equal(whole.body.contents[1].parts[0].thoughtSignature, Buffer.from("a simulated thought").toString("base64"));
+  assert.equal(
+    whole.body.contents[1].parts[0].thoughtSignature,
+    Buffer.from("a simulated thought").toString("base64"),
+  );
 });
 
-test("anthropic: versions and betas pass, the client's key does not", { skip: DIRECT && "needs the gateway" }, async () => {
-  for (const version of ["2026-10-21", "2023-06-01"]) {
-    const mark = marker();
-    const headers = { "anthropic-version": version, "anthropic-beta": "one-2026-01-01,two-2026-01-01" };
-    const asked = { model: "simulated-anthropic/sim-t1-i0", max_tokens: 50, messages: user(mark), metadata: { user_id: "someone" } };
-    await client.messages.create(asked, { headers });
-    const { headers: sent, body } = await ended(mark);
-    const named = Object.fromEntries(Object.entries(sent).map(([name, content]) => [name.toLowerCase(), content]));
-    assert.deepEqual([named["anthropic-version"], named["anthropic-beta"]], [version, headers["anthropic-beta"]]);
-    assert.deepEqual([named["x-api-key"], named.authorization], ["simulated", undefined]);
-    assert.deepEqual(body, { ...asked, model: "sim-t1-i0" });
-  }
-});
+test(
+  "anthropic: versions and betas pass, the client's key does not",
+  { skip: DIRECT && "needs the gateway" },
+  async () => {
+    for (const version of ["2026-10-21", "2023-06-01"]) {
+      const mark = marker();
+      const headers = { "anthropic-version": version, "anthropic-beta": "one-2026-01-01,two-2026-01-01" };
+      const asked = {
+        model: "simulated-anthropic/sim-t1-i0",
+        max_tokens: 50,
+        messages: user(mark),
+        metadata: { user_id: "someone" },
+      };
+      await client.messages.create(asked, { headers });
+      const { headers: sent, body } = await ended(mark);
+      const named = Object.fromEntries(
+        Object.entries(sent).map(([name, content]) => [name.toLowerCase(), content]),
+      );
+      assert.deepEqual([named["anthropic-version"], named["anthropic-beta"]], [version, headers["anthropic-beta"]]);
+      assert.deepEqual([named["x-api-key"], named.authorization], ["simulated", undefined]);
+      assert.deepEqual(body, { ...asked, model: "sim-t1-i0" });
+    }
+  },
+);
 
 test("events come one by one", async () => {
   const mark = marker();
   const came = [];
   const stream = await client.messages.create({
     model: `${FORMATS[formats.includes("chat") ? "chat" : "anthropic"].provider}/sim-t50-i300-n4`,
-    max_tokens: 50, messages: user(mark), stream: true,
+    max_tokens: 50,
+    messages: user(mark),
+    stream: true,
   });
   for await (const event of stream) if (event.type === "content_block_delta") came.push(Date.now());
   const { chunks_sent: sent } = await ended(mark);
@@ -172,7 +234,10 @@ test("leaving the loop ends the stream at the provider", async () => {
   const mark = marker();
   const { provider } = FORMATS[DIRECT ? "anthropic" : "gemini"];
   const stream = await client.messages.create({
-    model: `${provider}/sim-i100-n100`, max_tokens: 200, messages: user(mark), stream: true,
+    model: `${provider}/sim-i100-n100`,
+    max_tokens: 200,
+    messages: user(mark),
+    stream: true,
   });
   let deltas = 0;
   for await (const event of stream) {
@@ -186,8 +251,15 @@ test("leaving the loop ends the stream at the provider", async () => {
 
 test("the raw events of a translated stream are in Anthropic's order", async () => {
   const { provider } = FORMATS[DIRECT ? "anthropic" : "chat"];
-  const asked = { model: `${provider}/sim-t1-i0-p2`, max_tokens: 200, messages: user(marker()), tools, stream: true };
-  const kinds = (await collect(await client.messages.create(asked))).map(({ type }) => type)
+  const asked = {
+    model: `${provider}/sim-t1-i0-p2`,
+    max_tokens: 200,
+    messages: user(marker()),
+    tools,
+    stream: true,
+  };
+  const kinds = (await collect(await client.messages.create(asked)))
+    .map(({ type }) => type)
     .filter((type, at, all) => type !== "ping" && type !== all[at - 1]);
   const block = ["content_block_start", "content_block_delta", "content_block_stop"];
   assert.deepEqual(kinds, ["message_start", ...block, ...block, "message_delta", "message_stop"]);

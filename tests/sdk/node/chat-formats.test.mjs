@@ -10,7 +10,9 @@ import { keyWithoutLimits } from "./tenants.mjs";
 
 const key = await keyWithoutLimits();
 const client = clientFor(key);
-const tools = [{ type: "function", function: { name: "weather", description: "The weather", parameters: SCHEMA, strict: true } }];
+const tools = [
+  { type: "function", function: { name: "weather", description: "The weather", parameters: SCHEMA, strict: true } },
+];
 const skipCache = { headers: { "x-tollgate-cache": "skip" } };
 const formats = DIRECT ? ["chat"] : Object.keys(FORMATS);
 
@@ -18,14 +20,19 @@ for (const name of formats) {
   const { provider } = FORMATS[name];
   const mark = marker();
   const asked = (about, model, more = {}) => ({
-    model: `${provider}/${model}`, max_completion_tokens: 200,
-    messages: [{ role: "system", content: "Be brief." }, ...user(`${mark} ${about}`)], ...more,
+    model: `${provider}/${model}`,
+    max_completion_tokens: 200,
+    messages: [{ role: "system", content: "Be brief." }, ...user(`${mark} ${about}`)],
+    ...more,
   });
   const create = (...args) => client.chat.completions.create(asked(...args), skipCache);
 
   test(`${name}: an answer`, async () => {
     const answer = await create("answer", "sim-t1-i1-n12-r5", { temperature: 0.5, stop: ["never said"] });
-    assert.deepEqual([answer.object, answer.choices.length, answer.choices[0].finish_reason], ["chat.completion", 1, "stop"]);
+    assert.deepEqual(
+      [answer.object, answer.choices.length, answer.choices[0].finish_reason],
+      ["chat.completion", 1, "stop"],
+    );
     assert.equal(answer.choices[0].message.content.split(" ").length, 12);
     const { prompt_tokens: prompt, completion_tokens: completion, total_tokens: total } = answer.usage;
     assert.deepEqual([completion, total, answer.usage.prompt_tokens_details.cached_tokens], [12, prompt + 12, 5]);
@@ -34,7 +41,9 @@ for (const name of formats) {
 
   test(`${name}: a stream`, async () => {
     const whole = await create("stream", "sim-t1-i1-n12");
-    const chunks = await collect(await create("stream", "sim-t1-i1-n12", { stream: true, stream_options: { include_usage: true } }));
+    const chunks = await collect(
+      await create("stream", "sim-t1-i1-n12", { stream: true, stream_options: { include_usage: true } }),
+    );
     assert.equal(chunks.map(contentOf).join(""), whole.choices[0].message.content);
     assert.equal(new Set(chunks.map(({ id }) => id)).size, 1);
     assert.equal(chunks[0].choices[0].delta.role, "assistant");
@@ -55,22 +64,41 @@ for (const name of formats) {
   });
 
   test(`${name}: without a cap`, async () => {
-    assert.equal((await create("uncapped", "sim-t1-i0-n12", { max_completion_tokens: undefined })).usage.completion_tokens, 12);
+    assert.equal(
+      (await create("uncapped", "sim-t1-i0-n12", { max_completion_tokens: undefined })).usage.completion_tokens,
+      12,
+    );
   });
 
   test(`${name}: tools called together, streamed, and answered`, async () => {
     const runner = client.chat.completions.stream(asked("tools", "sim-t1-i0-p2", { tools }));
     let pieces = 0;
-    runner.on("tool_calls.function.arguments.delta", ({ arguments_delta: piece }) => { if (piece) pieces += 1; });
-    const { choices: [{ message, finish_reason: finish }] } = await runner.finalChatCompletion();
+    runner.on("tool_calls.function.arguments.delta", ({ arguments_delta: piece }) => {
+      if (piece) pieces += 1;
+    });
+    const {
+      choices: [{ message, finish_reason: finish }],
+    } = await runner.finalChatCompletion();
     assert.equal(finish, "tool_calls");
     // Gemini gives each call whole.
     assert.ok(name === "gemini" ? pieces === 2 : pieces > 4, `${pieces} pieces`);
-    assert.deepEqual(message.tool_calls.map((call) => [call.type, call.function.name, JSON.parse(call.function.arguments).days]),
-      [["function", "weather", 2], ["function", "weather", 2]]);
+    assert.deepEqual(
+      message.tool_calls.map((call) => [call.type, call.function.name, JSON.parse(call.function.arguments).days]),
+      [
+        ["function", "weather", 2],
+        ["function", "weather", 2],
+      ],
+    );
     assert.notEqual(message.tool_calls[0].id, message.tool_calls[1].id);
-    const results = message.tool_calls.map(({ id }) => ({ role: "tool", tool_call_id: id, content: '{"degrees":12}' }));
-    const second = await create("tools", "sim-t1-i0", { tools, messages: [...user(`${mark} tools`), message, ...results] });
+    const results = message.tool_calls.map(({ id }) => ({
+      role: "tool",
+      tool_call_id: id,
+      content: '{"degrees":12}',
+    }));
+    const second = await create("tools", "sim-t1-i0", {
+      tools,
+      messages: [...user(`${mark} tools`), message, ...results],
+    });
     assert.equal(second.choices[0].finish_reason, "stop");
     assert.ok(second.choices[0].message.content);
     const [one, two] = await requestsWith(`${mark} tools`);
@@ -81,14 +109,18 @@ for (const name of formats) {
   test(`${name}: a tool that must be called`, async () => {
     const other = { type: "function", function: { name: "tides", parameters: SCHEMA } };
     const answer = await create("forced", "sim-t1-i0", {
-      tools: [...tools, other], tool_choice: { type: "function", function: { name: "tides" } },
+      tools: [...tools, other],
+      tool_choice: { type: "function", function: { name: "tides" } },
     });
     assert.equal(answer.choices[0].message.tool_calls[0].function.name, "tides");
   });
 
   test(`${name}: structured output`, async () => {
     const format = { type: "json_schema", json_schema: { name: "weather", strict: true, schema: SCHEMA } };
-    const answer = await client.chat.completions.parse(asked("structured", "sim-t1-i0", { response_format: format }), skipCache);
+    const answer = await client.chat.completions.parse(
+      asked("structured", "sim-t1-i0", { response_format: format }),
+      skipCache,
+    );
     assert.equal(JSON.parse(answer.choices[0].message.content).days, 2);
   });
 
@@ -107,7 +139,11 @@ const gatewayFormats = DIRECT ? [] : Object.keys(FORMATS);
 const once = clientFor(key, { maxRetries: 0 });
 for (const name of gatewayFormats) {
   const { provider } = FORMATS[name];
-  const asked = (model, mark, more = {}) => ({ model: `${provider}/sim-${model}-${mark}`, messages: user(mark), ...more });
+  const asked = (model, mark, more = {}) => ({
+    model: `${provider}/sim-${model}-${mark}`,
+    messages: user(mark),
+    ...more,
+  });
 
   test(`${name}: a provider that fails`, async () => {
     for (const stream of [false, true]) {
@@ -121,10 +157,18 @@ for (const name of gatewayFormats) {
     for (const fault of ["o3", "x3", "half"]) {
       const mark = marker();
       let text = "";
-      const error = await refusal((async () => {
-        for await (const chunk of await once.chat.completions.create(asked(`t1-i5-${fault}`, mark, { stream: true }))) text += contentOf(chunk);
-      })());
-      assert.ok(error instanceof OpenAI.APIError && !(error instanceof OpenAI.APIConnectionError), `${fault}: ${error.message}`);
+      const error = await refusal(
+        (async () => {
+          for await (const chunk of await once.chat.completions.create(
+            asked(`t1-i5-${fault}`, mark, { stream: true }),
+          ))
+            text += contentOf(chunk);
+        })(),
+      );
+      assert.ok(
+        error instanceof OpenAI.APIError && !(error instanceof OpenAI.APIConnectionError),
+        `${fault}: ${error.message}`,
+      );
       assert.notEqual(text, "", fault);
     }
   });

@@ -15,10 +15,20 @@ const ALL = {
   "simulated/sim-embed": { path: "/v1/embeddings", dimensions: 16 },
   "simulated-azure/sim-embed": { path: "/azure/v1/embeddings", dimensions: 16 },
   "simulated-gemini/sim-embed": { path: "/gemini/v1beta/models/sim-embed:batchEmbedContents", dimensions: 16 },
-  "simulated-bedrock/cohere.embed-v4:0": { path: "/bedrock/model/cohere.embed-v4%3A0/invoke", dimensions: 256, untold: true },
-  "simulated-bedrock-signed/cohere.embed-v4:0": { path: "/bedrock/model/cohere.embed-v4%3A0/invoke", dimensions: 256, untold: true },
+  "simulated-bedrock/cohere.embed-v4:0": {
+    path: "/bedrock/model/cohere.embed-v4%3A0/invoke",
+    dimensions: 256,
+    untold: true,
+  },
+  "simulated-bedrock-signed/cohere.embed-v4:0": {
+    path: "/bedrock/model/cohere.embed-v4%3A0/invoke",
+    dimensions: 256,
+    untold: true,
+  },
   "simulated-bedrock/amazon.titan-embed-text-v2:0": {
-    path: "/bedrock/model/amazon.titan-embed-text-v2%3A0/invoke", dimensions: 256, one: true,
+    path: "/bedrock/model/amazon.titan-embed-text-v2%3A0/invoke",
+    dimensions: 256,
+    one: true,
   },
   "simulated-workers-ai/@cf/baai/bge-m3": { path: "/workers-ai/run/@cf/baai/bge-m3", fixed: 64, untold: true },
 };
@@ -27,10 +37,14 @@ for (const [model, { path, dimensions, one, fixed, untold }] of Object.entries(A
   test(model, DIRECT && model !== "simulated/sim-embed" ? gateway : {}, async () => {
     const mark = marker();
     const input = one ? mark : [mark, "größer 東京 😀"];
-    const create = (more) => client.embeddings.create({ model, input, ...(fixed === undefined && { dimensions }), ...more });
+    const create = (more) =>
+      client.embeddings.create({ model, input, ...(fixed === undefined && { dimensions }), ...more });
     // The SDK asks for base64 unless it is told otherwise, and unpacks it.
     const packed = await create({});
-    assert.deepEqual(packed.data.map(({ index }) => index), one ? [0] : [0, 1]);
+    assert.deepEqual(
+      packed.data.map(({ index }) => index),
+      one ? [0] : [0, 1],
+    );
     assert.ok(packed.data.every(({ embedding }) => embedding.length === (fixed ?? dimensions)));
     assert.equal((await ended(mark)).path, path);
     const plain = await create({ encoding_format: "float" });

@@ -12,20 +12,29 @@ const hasPicture = (body) => JSON.stringify(body).includes(`${PICTURE}"`);
  */
 export const FORMATS = {
   chat: {
-    provider: "simulated", path: () => "/v1/chat/completions", tools: (body) => body.tools.map((tool) => tool.function.name),
+    provider: "simulated",
+    path: () => "/v1/chat/completions",
+    tools: (body) => body.tools.map((tool) => tool.function.name),
   },
   responses: {
-    provider: "simulated-responses", path: () => "/v1/responses", tools: (body) => body.tools.map(({ name }) => name),
+    provider: "simulated-responses",
+    path: () => "/v1/responses",
+    tools: (body) => body.tools.map(({ name }) => name),
   },
   azure: {
-    provider: "simulated-azure", path: () => "/azure/v1/chat/completions", tools: (body) => body.tools.map((tool) => tool.function.name),
+    provider: "simulated-azure",
+    path: () => "/azure/v1/chat/completions",
+    tools: (body) => body.tools.map((tool) => tool.function.name),
   },
   anthropic: {
-    provider: "simulated-anthropic", path: () => "/anthropic/v1/messages", tools: (body) => body.tools.map(({ name }) => name),
+    provider: "simulated-anthropic",
+    path: () => "/anthropic/v1/messages",
+    tools: (body) => body.tools.map(({ name }) => name),
   },
   gemini: {
     provider: "simulated-gemini",
-    path: (model, stream) => `/gemini/v1beta/models/${model}:${stream ? "streamGenerateContent" : "generateContent"}`,
+    path: (model, stream) =>
+      `/gemini/v1beta/models/${model}:${stream ? "streamGenerateContent" : "generateContent"}`,
     tools: (body) => body.tools.flatMap((tool) => tool.functionDeclarations.map(({ name }) => name)),
   },
   bedrock: {

@@ -19,8 +19,12 @@ const calls = ({ output }) => output.filter(({ type }) => type === "function_cal
 for (const name of formats) {
   const { provider } = FORMATS[name];
   const mark = marker();
-  const asked = (about, model, more = {}) =>
-    ({ model: `${provider}/${model}`, instructions: "Be brief.", input: `How far? ${mark} ${about}`, ...more });
+  const asked = (about, model, more = {}) => ({
+    model: `${provider}/${model}`,
+    instructions: "Be brief.",
+    input: `How far? ${mark} ${about}`,
+    ...more,
+  });
   const create = (...args) => client.responses.create(asked(...args), skipCache);
 
   test(`${name}: a response`, async () => {
@@ -36,12 +40,24 @@ for (const name of formats) {
     const whole = await create("stream", "sim-t1-i1-n12");
     const runner = client.responses.stream(asked("stream", "sim-t1-i1-n12"), skipCache);
     const events = await collect(runner);
-    assert.deepEqual(events.map((event) => event.sequence_number), events.map((_, at) => at));
-    assert.deepEqual(events.map(({ type }) => type).filter((type, at, all) => type !== all[at - 1]), [
-      "response.created", "response.in_progress", "response.output_item.added", "response.content_part.added",
-      "response.output_text.delta", "response.output_text.done", "response.content_part.done",
-      "response.output_item.done", "response.completed",
-    ]);
+    assert.deepEqual(
+      events.map((event) => event.sequence_number),
+      events.map((_, at) => at),
+    );
+    assert.deepEqual(
+      events.map(({ type }) => type).filter((type, at, all) => type !== all[at - 1]),
+      [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        "response.output_text.delta",
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+      ],
+    );
     const final = await runner.finalResponse();
     assert.equal(final.output_text, whole.output_text);
     assert.deepEqual([final.usage.input_tokens, final.usage.output_tokens], [whole.usage.input_tokens, 12]);
@@ -58,11 +74,25 @@ for (const name of formats) {
     const runner = client.responses.stream(asked("tools", "sim-t1-i0-p2", { tools }));
     const events = await collect(runner);
     const first = await runner.finalResponse();
-    assert.deepEqual(calls(first).map(({ name: called, arguments: text }) => [called, JSON.parse(text).days]),
-      [["weather", 2], ["weather", 2]]);
+    assert.deepEqual(
+      calls(first).map(({ name: called, arguments: text }) => [called, JSON.parse(text).days]),
+      [
+        ["weather", 2],
+        ["weather", 2],
+      ],
+    );
     const deltas = events.filter(({ type }) => type === "response.function_call_arguments.delta");
-    assert.equal(deltas.map(({ delta }) => delta).join(""), calls(first).map(({ arguments: text }) => text).join(""));
-    const results = calls(first).map(({ call_id }) => ({ type: "function_call_output", call_id, output: '{"degrees":12}' }));
+    assert.equal(
+      deltas.map(({ delta }) => delta).join(""),
+      calls(first)
+        .map(({ arguments: text }) => text)
+        .join(""),
+    );
+    const results = calls(first).map(({ call_id }) => ({
+      type: "function_call_output",
+      call_id,
+      output: '{"degrees":12}',
+    }));
     const input = [{ role: "user", content: `${mark} tools` }, ...first.output, ...results];
     const second = await create("", "sim-t1-i0", { input, tools });
     assert.ok(second.output_text);
@@ -94,11 +124,15 @@ for (const name of formats) {
   });
 }
 
-test("a provider that speaks both formats is asked in the client's", { skip: DIRECT && "needs the gateway" }, async () => {
-  const mark = marker();
-  const answer = await client.responses.create({ model: "simulated-azure/sim-t1-i0", input: mark, store: false });
-  assert.ok(answer.output_text);
-  const entry = await ended(mark);
-  assert.equal(entry.path, "/azure/v1/responses");
-  assert.equal(entry.body.store, false);
-});
+test(
+  "a provider that speaks both formats is asked in the client's",
+  { skip: DIRECT && "needs the gateway" },
+  async () => {
+    const mark = marker();
+    const answer = await client.responses.create({ model: "simulated-azure/sim-t1-i0", input: mark, store: false });
+    assert.ok(answer.output_text);
+    const entry = await ended(mark);
+    assert.equal(entry.path, "/azure/v1/responses");
+    assert.equal(entry.body.store, false);
+  },
+);

@@ -21,7 +21,10 @@ test("an answer", async () => {
   const answer = await ask("sim-r4", { systemInstruction: "Be brief.", temperature: 1.5 });
   assert.equal(answer.text.split(" ").length, 12);
   assert.equal(answer.candidates[0].finishReason, "STOP");
-  assert.deepEqual([answer.usageMetadata.candidatesTokenCount, answer.usageMetadata.cachedContentTokenCount], [12, 4]);
+  assert.deepEqual(
+    [answer.usageMetadata.candidatesTokenCount, answer.usageMetadata.cachedContentTokenCount],
+    [12, 4],
+  );
   assert.equal((await ask("sim", { maxOutputTokens: 3 })).candidates[0].finishReason, "MAX_TOKENS");
   assert.equal((await ask("sim", { candidateCount: 2 })).candidates.length, 2);
 });
@@ -29,21 +32,37 @@ test("an answer", async () => {
 test("a streamed answer", async () => {
   const config = { thinkingConfig: { includeThoughts: true } };
   const whole = await ask("sim-think", config);
-  const chunks = await collect(await models.generateContentStream({ model: "sim-think", contents: QUESTION, config }));
+  const chunks = await collect(
+    await models.generateContentStream({ model: "sim-think", contents: QUESTION, config }),
+  );
   assert.equal(chunks.map((chunk) => chunk.text ?? "").join(""), whole.text);
   assert.equal(chunks.length, 19);
   assert.ok(chunks[0].candidates[0].content.parts[0].thought);
   const { usageMetadata: usage } = chunks.at(-1);
-  assert.deepEqual([usage.candidatesTokenCount, usage.thoughtsTokenCount, usage.totalTokenCount], [12, 6, usage.promptTokenCount + 18]);
+  assert.deepEqual(
+    [usage.candidatesTokenCount, usage.thoughtsTokenCount, usage.totalTokenCount],
+    [12, 6, usage.promptTokenCount + 18],
+  );
   const silent = await ask("sim-think");
   assert.deepEqual([silent.candidates[0].content.parts.length, silent.usageMetadata.thoughtsTokenCount], [1, 6]);
 });
 
 test("tools, streamed, answered", async () => {
-  const chunks = await collect(await models.generateContentStream({ model: "sim-p2", contents: QUESTION, config: { tools } }));
+  const chunks = await collect(
+    await models.generateContentStream({ model: "sim-p2", contents: QUESTION, config: { tools } }),
+  );
   const calls = chunks.flatMap((chunk) => chunk.functionCalls ?? []);
-  assert.deepEqual(calls.map(({ name, args }) => [name, args.days]), [["weather", 2], ["weather", 2]]);
-  const talk = [{ role: "user", parts: [{ text: QUESTION }] }, { role: "model", parts: calls.map((functionCall) => ({ functionCall })) }];
+  assert.deepEqual(
+    calls.map(({ name, args }) => [name, args.days]),
+    [
+      ["weather", 2],
+      ["weather", 2],
+    ],
+  );
+  const talk = [
+    { role: "user", parts: [{ text: QUESTION }] },
+    { role: "model", parts: calls.map((functionCall) => ({ functionCall })) },
+  ];
   const results = calls.map(({ id, name }) => ({ functionResponse: { id, name, response: { output: "rain" } } }));
   assert.ok((await ask("sim", { tools }, [...talk, { role: "user", parts: results }])).text);
   const error = await refusal(ask("sim", { tools }, [...talk, { role: "user", parts: results.slice(1) }]));
@@ -52,7 +71,9 @@ test("tools, streamed, answered", async () => {
   const unsigned = [...talk, { role: "user", parts: results }];
   assert.match((await refusal(ask("gemini-3-sim", { tools }, unsigned))).message, /thought_signature/);
   const signed = chunks.flatMap((chunk) => chunk.candidates[0].content.parts).filter((part) => part.functionCall);
-  assert.ok((await ask("gemini-3-sim", { tools }, [talk[0], { role: "model", parts: signed }, unsigned.at(-1)])).text);
+  assert.ok(
+    (await ask("gemini-3-sim", { tools }, [talk[0], { role: "model", parts: signed }, unsigned.at(-1)])).text,
+  );
 });
 
 test("structured output, a picture, counting and embeddings", async () => {
@@ -61,8 +82,15 @@ test("structured output, a picture, counting and embeddings", async () => {
   const parts = [{ text: QUESTION }, { inlineData: { mimeType: "image/png", data: PICTURE } }];
   assert.equal((await ask("sim", {}, [{ role: "user", parts }])).usageMetadata.promptTokenCount, 97);
   assert.equal((await models.countTokens({ model: "sim", contents: QUESTION })).totalTokens, 12);
-  const { embeddings } = await models.embedContent({ model: "sim-embed", contents: ["one", "two"], config: { outputDimensionality: 8 } });
-  assert.deepEqual(embeddings.map(({ values }) => values.length), [8, 8]);
+  const { embeddings } = await models.embedContent({
+    model: "sim-embed",
+    contents: ["one", "two"],
+    config: { outputDimensionality: 8 },
+  });
+  assert.deepEqual(
+    embeddings.map(({ values }) => values.length),
+    [8, 8],
+  );
 });
 
 test("what Google refuses, and errors", async () => {
@@ -78,10 +106,17 @@ test("what Google refuses, and errors", async () => {
   const contents = [{ parts: [{ text: QUESTION }] }];
   assert.deepEqual(await told({ contents }, { key: null }), [403, "PERMISSION_DENIED"]);
   const wrong = [
-    {}, { contents, max_tokens: 5 }, { contents, generationConfig: { max_tokens: 5 } }, { contents: [{ parts: [] }] },
-    { contents: [{ role: "assistant", parts: [{ text: "x" }] }] }, { contents, generationConfig: { temperature: 3 } },
+    {},
+    { contents, max_tokens: 5 },
+    { contents, generationConfig: { max_tokens: 5 } },
+    { contents: [{ parts: [] }] },
+    { contents: [{ role: "assistant", parts: [{ text: "x" }] }] },
+    { contents, generationConfig: { temperature: 3 } },
   ];
   for (const body of wrong) assert.deepEqual(await told(body), [400, "INVALID_ARGUMENT"], JSON.stringify(body));
   for (const status of [404, 429, 500, 503]) assert.equal((await refusal(ask(`sim-e${status}`))).status, status);
-  await assert.rejects(async () => collect(await models.generateContentStream({ model: "sim-o3", contents: QUESTION })), ApiError);
+  await assert.rejects(
+    async () => collect(await models.generateContentStream({ model: "sim-o3", contents: QUESTION })),
+    ApiError,
+  );
 });

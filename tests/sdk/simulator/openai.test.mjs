@@ -30,14 +30,26 @@ test("a streamed response", async () => {
   const whole = await ask("sim-think");
   const runner = client.responses.stream({ model: "sim-think", input: QUESTION });
   const events = await collect(runner);
-  assert.deepEqual(events.map((event) => event.sequence_number), events.map((_, at) => at));
+  assert.deepEqual(
+    events.map((event) => event.sequence_number),
+    events.map((_, at) => at),
+  );
   const deltas = events.filter(({ type }) => type === "response.output_text.delta").map(({ delta }) => delta);
   assert.equal(deltas.length, 12);
   assert.equal(deltas.join(""), whole.output_text);
   const final = await runner.finalResponse();
-  assert.deepEqual(final.output, whole.output.map((item) => (item.type === "message"
-    ? { ...item, content: item.content.map((part) => ({ ...part, parsed: null })) } : item)));
-  assert.deepEqual(final.output.map(({ type }) => type), ["reasoning", "message"]);
+  assert.deepEqual(
+    final.output,
+    whole.output.map((item) =>
+      item.type === "message"
+        ? { ...item, content: item.content.map((part) => ({ ...part, parsed: null })) }
+        : item,
+    ),
+  );
+  assert.deepEqual(
+    final.output.map(({ type }) => type),
+    ["reasoning", "message"],
+  );
   assert.equal(final.usage.output_tokens_details.reasoning_tokens, 6);
 });
 
@@ -46,7 +58,13 @@ test("tools of a response", async () => {
   const events = await collect(runner);
   assert.ok(events.filter(({ type }) => type === "response.function_call_arguments.delta").length > 4);
   const { output } = await runner.finalResponse();
-  assert.deepEqual(output.map(({ type, name }) => [type, name]), [["function_call", "weather"], ["function_call", "weather"]]);
+  assert.deepEqual(
+    output.map(({ type, name }) => [type, name]),
+    [
+      ["function_call", "weather"],
+      ["function_call", "weather"],
+    ],
+  );
   assert.equal(JSON.parse(output[1].arguments).days, 2);
   const results = output.map(({ call_id }) => ({ type: "function_call_output", call_id, output: "rain" }));
   const second = await ask("sim", { input: [{ role: "user", content: QUESTION }, ...output, ...results], tools });
@@ -59,15 +77,22 @@ test("structured output, and a picture", async () => {
   const format = { type: "json_schema", name: "weather", schema: SCHEMA, strict: true };
   const answer = await client.responses.parse({ model: "sim", input: QUESTION, text: { format } });
   assert.equal(JSON.parse(answer.output_text).days, 2);
-  const content = [{ type: "input_text", text: QUESTION }, { type: "input_image", detail: "low", image_url: `data:image/png;base64,${PICTURE}` }];
+  const content = [
+    { type: "input_text", text: QUESTION },
+    { type: "input_image", detail: "low", image_url: `data:image/png;base64,${PICTURE}` },
+  ];
   const seen = await ask("sim", { input: [{ role: "user", content }] });
   assert.equal(seen.usage.input_tokens - (await ask("sim")).usage.input_tokens, 85);
   assert.equal((await client.responses.inputTokens.count({ model: "sim", input: QUESTION })).input_tokens, 12);
 });
 
 test("what Chat Completions has and Responses has not is refused", async () => {
-  for (const more of [{ messages: [] }, { max_tokens: 5 }, { tools: [{ type: "function", function: { name: "x" } }] }]) {
-    assert.ok(await refusal(ask("sim", more)) instanceof OpenAI.BadRequestError);
+  for (const more of [
+    { messages: [] },
+    { max_tokens: 5 },
+    { tools: [{ type: "function", function: { name: "x" } }] },
+  ]) {
+    assert.ok((await refusal(ask("sim", more))) instanceof OpenAI.BadRequestError);
   }
 });
 
@@ -76,16 +101,26 @@ test("an error inside a stream", async () => {
   assert.ok(error instanceof OpenAI.OpenAIError, error.message);
   const messages = [{ role: "user", content: QUESTION }];
   const stream = await client.chat.completions.create({ model: "sim-o3", messages, stream: true });
-  assert.ok(await refusal(collect(stream)) instanceof OpenAI.APIError);
+  assert.ok((await refusal(collect(stream))) instanceof OpenAI.APIError);
 });
 
 test("a result of a tool that was not called is refused", async () => {
-  const messages = [{ role: "user", content: QUESTION }, { role: "tool", tool_call_id: "call_1", content: "rain" }];
-  assert.ok(await refusal(client.chat.completions.create({ model: "sim", messages })) instanceof OpenAI.BadRequestError);
+  const messages = [
+    { role: "user", content: QUESTION },
+    { role: "tool", tool_call_id: "call_1", content: "rain" },
+  ];
+  assert.ok(
+    (await refusal(client.chat.completions.create({ model: "sim", messages }))) instanceof OpenAI.BadRequestError,
+  );
 });
 
 test("newer models know one name for the cap", async () => {
-  const create = (more) => client.chat.completions.create({ model: "gpt-5-sim", messages: [{ role: "user", content: QUESTION }], ...more });
+  const create = (more) =>
+    client.chat.completions.create({
+      model: "gpt-5-sim",
+      messages: [{ role: "user", content: QUESTION }],
+      ...more,
+    });
   assert.ok((await create({ max_completion_tokens: 20 })).choices);
   assert.equal((await refusal(create({ max_tokens: 20 }))).param, "max_tokens");
 });
@@ -95,5 +130,8 @@ test("Azure wants its key in a header of its own", async () => {
   const azure = new AzureOpenAI({ ...options, apiKey: "any" });
   assert.ok((await azure.responses.create({ model: "sim", input: QUESTION })).output_text);
   const plain = new OpenAI({ apiKey: "any", baseURL: options.baseURL, maxRetries: 0 });
-  assert.ok(await refusal(plain.responses.create({ model: "sim", input: QUESTION })) instanceof OpenAI.AuthenticationError);
+  assert.ok(
+    (await refusal(plain.responses.create({ model: "sim", input: QUESTION }))) instanceof
+      OpenAI.AuthenticationError,
+  );
 });
