@@ -105,8 +105,6 @@ for (const name of formats) {
       }),
     );
     assert.equal(calls(forced)[0].name, "tides");
-    // Converse has no word for it.
-    if (name === "bedrock" || name === "signed") return;
     const none = await client.messages.create(asked("mute", "sim-t1-i0", { tools, tool_choice: { type: "none" } }));
     assert.equal(none.content[0].type, "text");
   });
