@@ -61,8 +61,8 @@ impl Desk {
         let ids = 0..case.rules;
         let limits: Vec<Value> = ids.clone().map(|i| json!({"id": format!("l{i}"), "requests": requests, "window_s": 3600})).collect();
         let budgets: Vec<Value> = ids.map(|i| json!({"id": format!("b{i}"), "limit_usd": "1000000", "period": "month"})).collect();
-        desk.setup(json!({"t": "put_config", "config": {"limits": limits, "budgets": budgets}, "if_match": null}))?;
-        let key = json!({"t": "create_key", "id": "k1", "hash": "hash", "name": "bench", "prefix": "tg_acme_", "last4": "wxyz", "models": [], "expires_at": null});
+        desk.setup(json!({"put_config": {"config": {"limits": limits, "budgets": budgets}, "if_match": null}}))?;
+        let key = json!({"create_key": {"id": "k1", "hash": "hash", "name": "bench", "prefix": "tg_acme_", "last4": "wxyz", "models": [], "expires_at": null}});
         desk.setup(key)?;
         if case.denied {
             desk.setup(admission())?;
@@ -119,7 +119,7 @@ fn clock() -> Instant {
 }
 
 fn admission() -> Value {
-    json!({"t": "admit", "key_hash": "hash", "config": 1, "model": "mock/model", "worst_case": 400_000, "input_cost": 100_000})
+    json!({"admit": {"key_hash": "hash", "config": 1, "model": "mock/model", "worst_case": 400_000, "input_cost": 100_000}})
 }
 
 /// The report of a permit: one attempt that cost less than it held.
@@ -148,7 +148,7 @@ fn sample(desk: &mut Desk, case: &Case, least: Duration) -> Result<(f64, Option<
             continue;
         }
         let reports: Vec<Value> = replies.iter().map(report).collect::<Result<_, _>>()?;
-        desk.turns(vec![json!({"t": "report", "reports": reports})])?;
+        desk.turns(vec![json!({"report": {"reports": reports}})])?;
         settling += std::mem::take(&mut desk.spent);
     }
     let each = |span: Duration| span.as_secs_f64() * 1e9 / f64::from(admitted);

@@ -1,5 +1,6 @@
 //! Money, tokens and time as integers.
 
+use chrono::{Datelike, Timelike};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -197,9 +198,12 @@ impl Timestamp {
 
     /// RFC 3339 in UTC with milliseconds.
     pub fn rfc3339(self) -> String {
-        chrono::DateTime::from_timestamp_millis(self.0)
-            .map(|t| t.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-            .unwrap_or_else(|| "out of range".to_owned())
+        // Written by hand: the formatter of `chrono` would be the largest part of it in the wasm.
+        let Some(t) = chrono::DateTime::from_timestamp_millis(self.0) else { return "out of range".to_owned() };
+        let (date, time) = (t.date_naive(), t.time());
+        let (y, mo, d) = (date.year(), date.month(), date.day());
+        let (h, mi, s, ms) = (time.hour(), time.minute(), time.second(), t.timestamp_subsec_millis());
+        format!("{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{ms:03}Z")
     }
 
     /// Reads RFC 3339.
@@ -229,6 +233,14 @@ mod tests {
         #[test]
         fn money_round_trips(n in 0..=MAX_NANO) {
             prop_assert_eq!(NanoUsd::from_usd(&NanoUsd(n).to_string()), Some(NanoUsd(n)));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn time_is_written_as_chrono_writes_it(ms in 0_i64..253_402_300_800_000) {
+            let theirs = chrono::DateTime::from_timestamp_millis(ms).unwrap().format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string();
+            prop_assert_eq!(Timestamp(ms).rfc3339(), theirs);
         }
     }
 

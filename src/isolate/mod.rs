@@ -183,15 +183,15 @@ impl Isolate {
         self.configs.borrow().get(tenant).cloned()
     }
 
-    /// The plan for a model's name, remembered.
+    /// The plan for a model's name, remembered as long as its prices hold.
     ///
     /// # Errors
     /// Those of [`plan`]; they are not remembered.
-    pub fn plan(&self, known: &KnownConfig, name: &str) -> Result<Plan, Failure> {
-        if let Some(plan) = known.plans.borrow().get(name) {
+    pub fn plan(&self, known: &KnownConfig, name: &str, now: Timestamp) -> Result<Plan, Failure> {
+        if let Some(plan) = known.plans.borrow().get(name).filter(|plan| plan.is_valid(now)) {
             return Ok(plan.clone());
         }
-        let plan = plan(name, &known.config, &known.catalog)?;
+        let plan = plan(name, &known.config, &known.catalog, now)?;
         let mut plans = known.plans.borrow_mut();
         if plans.len() >= MAX_PLANS {
             plans.clear();

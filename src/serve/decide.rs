@@ -85,7 +85,7 @@ pub async fn decide<W: World>(
     known: &KnownConfig,
     facts: &mut Facts,
 ) -> Result<Decided<W::Answer>, Failure> {
-    let plan = isolate.plan(known, &bid.model)?;
+    let plan = isolate.plan(known, &bid.model, world.now())?;
     facts.route = Some(plan.reason.clone());
     let bytes = u64::try_from(call.request.bytes).unwrap_or(u64::MAX);
     let input = bytes.saturating_add(call.request.remote_media.saturating_mul(REMOTE_IMAGE));

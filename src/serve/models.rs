@@ -46,6 +46,7 @@ async fn usable<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result<U
 pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result<Response<W::Answer>, Failure> {
     let usable = usable(world, isolate, head).await?;
     let mut entries: Vec<Value> = usable.config.models.keys().filter(|m| usable.allows(m)).map(|m| usable.entry(m, "tollgate")).collect();
+    let now = world.now();
     let catalog = isolate.catalog.for_tenant(&usable.config);
     for (provider, row) in catalog.providers() {
         if !isolate.has_key(&usable.config, provider, row) {
@@ -62,7 +63,7 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
         models.sort();
         models.dedup();
         let full = models.into_iter().map(|m| format!("{provider}/{m}")).filter(|m| usable.allows(m));
-        entries.extend(full.filter(|m| plan(m, &usable.config, &catalog).is_ok()).map(|m| usable.entry(&m, provider)));
+        entries.extend(full.filter(|m| plan(m, &usable.config, &catalog, now).is_ok()).map(|m| usable.entry(&m, provider)));
     }
     Ok(Response::json(200, json!({ "object": "list", "data": entries }).to_string()))
 }
@@ -76,7 +77,7 @@ pub async fn one<W: World>(world: &W, isolate: &Isolate, head: &Head, name: &str
     if !usable.allows(name) {
         return Err(Failure::ModelNotFound { model: name.to_owned(), why: "this key may use no such model".to_owned() });
     }
-    let planned = plan(name, &usable.config, &isolate.catalog.for_tenant(&usable.config))?;
+    let planned = plan(name, &usable.config, &isolate.catalog.for_tenant(&usable.config), world.now())?;
     let alias = usable.config.models.contains_key(name);
     let owner = planned.targets.first().map_or("tollgate", |t| if alias { "tollgate" } else { t.provider.as_str() });
     Ok(Response::json(200, usable.entry(name, owner).to_string()))

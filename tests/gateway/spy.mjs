@@ -51,20 +51,23 @@ function spy(entry, TenantObject, { mark, route, tell }) {
   const counts = { calls: 0, turns: {}, rows: {}, alarms: 0, rings: 0 };
   const add = (to, name, n) => (to[name] = (to[name] ?? 0) + n);
 
+  /** The one name of a message: `"live"`, `{"admit": …}`. */
+  const kind = (message) => (typeof message === "string" ? message : Object.keys(message)[0]);
+
   // A worker's side: what it asks a tenant's object.
   async function turn(stub, text) {
     const messages = text.split("\n").map((line) => JSON.parse(line));
     // Asking how things are is the tests' own doing.
-    if (messages.some(({ command }) => command.t !== "live")) counts.calls += 1;
-    for (const { command } of messages) add(counts.turns, command.t, 1);
+    if (messages.some(({ command }) => kind(command) !== "live")) counts.calls += 1;
+    for (const { command } of messages) add(counts.turns, kind(command), 1);
     const answer = await stub.turn(text);
     if (tell) answer.split("\n").forEach((line, i) => witness(messages[i], JSON.parse(line)));
     return answer;
   }
   function witness({ tenant, command }, reply) {
     const say = (line) => console.log(mark + JSON.stringify({ tenant, ...line }));
-    if (reply.t === "permit") say({ permit: reply.id, at: reply.at, model: command.model });
-    if (command.t === "report" && reply.t === "done") say({ acknowledged: command.reports.map((report) => report.permit) });
+    if (reply.permit) say({ permit: reply.permit.id, at: reply.permit.at, model: command.admit.model });
+    if (command.report && reply === "done") say({ acknowledged: command.report.reports.map((report) => report.permit) });
   }
   const watched = (namespace) => ({
     getByName: (name) => {

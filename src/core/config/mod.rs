@@ -127,7 +127,7 @@ impl Default for CachePolicy {
     }
 }
 
-/// What happens to a model whose price nobody knows. Never is it free.
+/// What happens to a model whose price nobody knows.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UnknownPrice {
@@ -136,6 +136,8 @@ pub enum UnknownPrice {
     Reject,
     /// It is charged at this price.
     DefaultPrice(PriceSpec),
+    /// It is sent, and charged nothing, under a price that is called `unknown`: no budget sees it.
+    AllowAndFlag,
 }
 
 /// Life and end of permits.
@@ -264,6 +266,15 @@ mod tests {
     }
 
     #[test]
+    fn an_unknown_price_is_one_of_three_policies() {
+        for (text, policy) in [(r#""reject""#, UnknownPrice::Reject), (r#""allow_and_flag""#, UnknownPrice::AllowAndFlag)] {
+            let config = parse(&format!(r#"{{"unknown_price":{text}}}"#)).unwrap();
+            assert_eq!((&config.unknown_price, serde_json::to_string(&config.unknown_price).unwrap().as_str()), (&policy, text));
+        }
+        assert!(parse(r#"{"unknown_price":"free"}"#).is_err());
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (text, told) in [
             (r#"{"limit":[]}"#, "unknown field `limit`"),
@@ -279,6 +290,8 @@ mod tests {
             (r#"{"models":{"a":{"targets":[]}}}"#, "1 to 8 targets"),
             (r#"{"prices":{"a":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}}}"#, "prices.a"),
             (r#"{"prices":{"a/b":{"input_usd_per_mtok":"1e3","output_usd_per_mtok":"1"}}}"#, "decimal strings"),
+            (r#"{"prices":{"a/b":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1","cache_write_usd_per_mtok":"x"}}}"#, "prices.a/b"),
+            (r#"{"prices":{"a/b":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1","per_request_usd":"-1"}}}"#, "prices.a/b"),
             (r#"{"permit":{"lifetime_s":10}}"#, "at least as long"),
             (r#"{"cache":{"ttl_s":0}}"#, "cache.ttl_s"),
             (r#"{"limits":[{"id":"a","window_s":1}]}"#, "limit `a`: give exactly one of"),

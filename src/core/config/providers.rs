@@ -187,6 +187,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::units::Timestamp;
 
     fn parse(text: &str) -> Result<Config, String> {
         let catalog = Catalog::new(None).unwrap();
@@ -262,8 +263,8 @@ mod tests {
         assert_eq!((row("mine").formats.as_slice(), row("mine").auth()), ([Dialect::Anthropic].as_slice(), Auth::XApiKey));
         assert_eq!((row("open").auth(), row("open").base_url.as_str()), (Auth::None, "https://open.example.com"));
         assert_eq!(row("anthropic"), own.provider("anthropic").unwrap());
-        assert_eq!(catalog.price("mine", "any").map(|p| p.base.output), Some(2_000_000));
-        assert_eq!(catalog.price("openai", "gpt-4o"), own.price("openai", "gpt-4o"));
+        assert_eq!(catalog.price("mine", "any", Timestamp(0)).map(|p| p.base.output), Some(2_000_000));
+        assert_eq!(catalog.price("openai", "gpt-4o", Timestamp(0)), own.price("openai", "gpt-4o", Timestamp(0)));
         assert_eq!(catalog.models("mine"), ["m"]);
         assert_eq!(own.for_tenant(&Config::default()), own);
     }

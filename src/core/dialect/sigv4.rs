@@ -52,7 +52,9 @@ pub fn sign(
     scope: &Scope<'_>,
     now: Timestamp,
 ) -> Option<Vec<(&'static str, String)>> {
-    let time = chrono::DateTime::from_timestamp_millis(now.0)?.format("%Y%m%dT%H%M%SZ").to_string();
+    // `2015-08-30T12:36:00.000Z` as `20150830T123600Z`.
+    let written = now.rfc3339();
+    let time = format!("{}Z", written.split_once('.')?.0.replace(['-', ':'], ""));
     let date = time.get(..8)?;
     let mut added = vec![("x-amz-date", time.clone())];
     added.extend(credentials.session_token.map(|token| ("x-amz-security-token", token.to_owned())));

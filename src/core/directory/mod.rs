@@ -10,7 +10,7 @@ pub const MAX_PAGE: usize = 100;
 
 /// What is asked of the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum DirectoryCommand {
     /// Remember a tenant. Again changes nothing.
     Add {
@@ -53,7 +53,7 @@ pub enum DirectoryCommand {
 
 /// What the directory answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum DirectoryReply {
     /// Done.
     Done,

@@ -3,8 +3,8 @@
 use crate::catalog::Catalog;
 use crate::config::{Config, UnknownPrice, split_target};
 use crate::failure::Failure;
-use crate::price::Price;
-use crate::units::{NanoUsd, Tokens};
+use crate::price::{Price, UNKNOWN};
+use crate::units::{NanoUsd, Timestamp, Tokens};
 use std::collections::BTreeSet;
 
 /// A model at a provider, with its price.
@@ -29,43 +29,48 @@ pub struct Plan {
     pub reason: String,
 }
 
-/// The plan for a model's name.
+/// The plan for a model's name, at the prices that hold `now`.
 ///
 /// # Errors
 /// [`Failure::ModelNotFound`] or [`Failure::PriceUnknown`].
-pub fn plan(name: &str, config: &Config, catalog: &Catalog) -> Result<Plan, Failure> {
+pub fn plan(name: &str, config: &Config, catalog: &Catalog, now: Timestamp) -> Result<Plan, Failure> {
     let not_found = |why: String| Failure::ModelNotFound { model: name.to_owned(), why };
-    let (names, reason) = match config.models.get(name) {
+    let (names, mut reason) = match config.models.get(name) {
         Some(alias) => (alias.targets().to_vec(), format!("alias={name}")),
         None if split_target(name).is_some() => (vec![name.to_owned()], "direct".to_owned()),
         None => return Err(not_found("it is no alias of this tenant, and not written `provider/model`".to_owned())),
     };
+    let assumed = config.permit.default_output_tokens;
     let mut targets = Vec::with_capacity(names.len());
     for full in &names {
         let (provider, model) = split_target(full).ok_or_else(|| not_found(format!("its target `{full}` is not `provider/model`")))?;
         let row = catalog.provider(provider).ok_or_else(|| not_found(format!("there is no provider `{provider}`")))?;
-        let price = price(full, provider, model, config, catalog).ok_or_else(|| Failure::PriceUnknown { model: full.clone() })?;
+        let price = price(full, provider, model, config, catalog, now).ok_or_else(|| Failure::PriceUnknown { model: full.clone() })?;
         targets.push(Target {
             provider: provider.to_owned(),
             model: model.to_owned(),
             price,
-            max_output: row.max_output_tokens.unwrap_or(config.permit.default_output_tokens),
+            max_output: row.max_output_tokens.unwrap_or_else(|| assumed.min(catalog.max_output(provider, model).unwrap_or(assumed))),
         });
+    }
+    if targets.iter().any(|target| target.price.id == UNKNOWN) {
+        reason.push_str(", price=unknown");
     }
     Ok(Plan { targets, reason })
 }
 
 /// The tenant's own price goes before the catalogue's, an exact one before a provider's.
-fn price(full: &str, provider: &str, model: &str, config: &Config, catalog: &Catalog) -> Option<Price> {
+fn price(full: &str, provider: &str, model: &str, config: &Config, catalog: &Catalog, now: Timestamp) -> Option<Price> {
     let any = format!("{provider}/*");
     for key in [full, any.as_str()] {
         if let Some(spec) = config.prices.get(key) {
             return spec.price(&format!("tenant:{key}"));
         }
     }
-    catalog.price(provider, model).or_else(|| match &config.unknown_price {
+    catalog.price(provider, model, now).or_else(|| match &config.unknown_price {
         UnknownPrice::Reject => None,
         UnknownPrice::DefaultPrice(spec) => spec.price("tenant:default_price"),
+        UnknownPrice::AllowAndFlag => Some(Price::unknown()),
     })
 }
 
@@ -82,6 +87,11 @@ impl Plan {
     pub fn most_output(&self, max_output: Option<Tokens>, choices: u64) -> Tokens {
         let own = self.targets.iter().map(|t| t.max_output.saturating_mul(choices)).max().unwrap_or(0);
         max_output.unwrap_or(own)
+    }
+
+    /// Whether all its prices hold at that time.
+    pub fn is_valid(&self, now: Timestamp) -> bool {
+        self.targets.iter().all(|target| target.price.is_valid(now))
     }
 
     /// The providers that it may be sent to, each once.
@@ -108,7 +118,7 @@ mod tests {
         let config = config(
             r#"{"models":{"fast":{"targets":["openai/gpt-4o-mini","sim/x"]}},"prices":{"sim/*":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#,
         );
-        let plan = |name: &str| super::plan(name, &config, &catalog());
+        let plan = |name: &str| super::plan(name, &config, &catalog(), Timestamp(0));
         let fast = plan("fast").unwrap();
         assert_eq!(fast.reason, "alias=fast");
         assert_eq!(fast.targets.iter().map(|t| t.model.as_str()).collect::<Vec<_>>(), ["gpt-4o-mini", "x"]);
@@ -120,9 +130,43 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_price_is_never_free() {
-        assert!(matches!(plan("sim/x", &config("{}"), &catalog()), Err(Failure::PriceUnknown { .. })));
+    fn an_unknown_price_is_a_policy() {
+        let plan = |config: &Config| super::plan("sim/x", config, &catalog(), Timestamp(0));
+        assert!(matches!(plan(&config("{}")), Err(Failure::PriceUnknown { .. })));
         let charged = config(r#"{"unknown_price":{"default_price":{"input_usd_per_mtok":"7","output_usd_per_mtok":"7"}}}"#);
-        assert_eq!(plan("sim/x", &charged, &catalog()).unwrap().targets[0].price.base.input, 7_000_000);
+        let charged = plan(&charged).unwrap();
+        assert_eq!((charged.targets[0].price.base.input, charged.reason.as_str()), (7_000_000, "direct"));
+        let flagged = plan(&config(r#"{"unknown_price":"allow_and_flag"}"#)).unwrap();
+        assert_eq!((flagged.targets[0].price.id.as_str(), flagged.reason.as_str()), ("unknown", "direct, price=unknown"));
+        assert_eq!(flagged.worst_case(1_000_000, Some(1_000_000), 1), (NanoUsd::ZERO, NanoUsd::ZERO));
+    }
+
+    #[test]
+    fn a_known_price_is_never_flagged() {
+        let config =
+            config(r#"{"unknown_price":"allow_and_flag","prices":{"sim/x":{"input_usd_per_mtok":"0","output_usd_per_mtok":"0"}}}"#);
+        for (name, id) in [("sim/x", "tenant:sim/x"), ("openai/gpt-4o", "genai-prices ")] {
+            let plan = super::plan(name, &config, &catalog(), Timestamp(0)).unwrap();
+            assert!(plan.targets[0].price.id.starts_with(id) && plan.reason == "direct", "{name}");
+        }
+    }
+
+    /// A model that changes its price some day, or some hours of each day.
+    #[test]
+    fn a_plan_holds_until_a_price_changes() {
+        let now = Timestamp::from_rfc3339("2026-11-24T00:30:00Z").unwrap();
+        let plan = |now| super::plan("deepseek/deepseek-v4-flash", &config("{}"), &catalog(), now).unwrap();
+        let early = plan(now);
+        let until = early.targets[0].price.valid_until.unwrap();
+        assert!(early.is_valid(now) && early.is_valid(Timestamp(until.0 - 1)) && !early.is_valid(until));
+        assert!(plan(until).targets[0].price != early.targets[0].price && plan(until).is_valid(until));
+    }
+
+    #[test]
+    fn output_is_assumed_to_be_what_the_model_can_write_at_most() {
+        let most = |name: &str, text: &str| super::plan(name, &config(text), &catalog(), Timestamp(0)).unwrap().most_output(None, 1);
+        assert_eq!(most("openai/gpt-4o", r#"{"permit":{"default_output_tokens":100000}}"#), 16_384);
+        assert_eq!(most("openai/gpt-4o", r#"{"permit":{"default_output_tokens":1000}}"#), 1_000);
+        assert_eq!(most("sim/x", r#"{"unknown_price":"allow_and_flag","permit":{"default_output_tokens":100000}}"#), 100_000);
     }
 }

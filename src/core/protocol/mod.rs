@@ -41,7 +41,7 @@ pub struct Message {
 
 /// What is asked of a tenant's object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Command {
     /// May this request be sent?
     Admit(Admit),
@@ -302,7 +302,7 @@ pub struct KeyChange {
 
 /// What a tenant's object answers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "t", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reply {
     /// Go ahead.
     Permit(Permit),
@@ -425,7 +425,7 @@ pub struct Permit {
 
 /// Why a request may not pass.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Denial {
     /// The key is unknown, revoked or expired.
     Key,
@@ -526,23 +526,23 @@ mod tests {
     #[test]
     fn messages_of_version_1_stay_readable() {
         let admit =
-            r#"{"v":1,"tenant":"acme","command":{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}"#;
+            r#"{"v":1,"tenant":"acme","command":{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}}"#;
         let message: Message = serde_json::from_str(admit).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), admit);
 
-        let degraded = r#"{"v":1,"tenant":"acme","command":{"t":"degraded","key_hash":"ab","steps":[["limit:rpm","downgrade"]]}}"#;
+        let degraded = r#"{"v":1,"tenant":"acme","command":{"degraded":{"key_hash":"ab","steps":[["limit:rpm","downgrade"]]}}}"#;
         let message: Message = serde_json::from_str(degraded).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), degraded);
 
-        let report = r#"{"v":1,"tenant":"acme","command":{"t":"report","reports":[{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[{"a":{"b":"m","p":0},"n":9}],"attempts":[{"provider":"p","model":"m","outcome":"ok","status":200,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1}]}]}}"#;
+        let report = r#"{"v":1,"tenant":"acme","command":{"report":{"reports":[{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[{"a":{"b":"m","p":0},"n":9}],"attempts":[{"provider":"p","model":"m","outcome":"ok","status":200,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1}]}]}}}"#;
         let message: Message = serde_json::from_str(report).unwrap();
         assert_eq!(serde_json::to_string(&message).unwrap(), report);
 
-        let permit = r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"m","s":"k","p":0},"n":9}],"limit":{"id":"rpm","limit":9,"window_s":60,"remaining":8,"reset":60000},"report_within":200}"#;
+        let permit = r#"{"permit":{"id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"m","s":"k","p":0},"n":9}],"limit":{"id":"rpm","limit":9,"window_s":60,"remaining":8,"reset":60000},"report_within":200}}"#;
         let reply: Reply = serde_json::from_str(permit).unwrap();
         assert_eq!(serde_json::to_string(&reply).unwrap(), permit);
 
-        let denied = r#"{"t":"denied","why":{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null},"limit":null}"#;
+        let denied = r#"{"denied":{"why":{"budget":{"budget":"m","limit":5,"spent":4,"held":1,"resets_at":null}},"limit":null}}"#;
         let reply: Reply = serde_json::from_str(denied).unwrap();
         assert_eq!(serde_json::to_string(&reply).unwrap(), denied);
     }
@@ -555,51 +555,51 @@ mod tests {
             assert_eq!(serde_json::to_string(&value).unwrap(), text);
         }
         stays::<Command>(
-            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}"#,
+            r#"{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}}"#,
         );
-        stays::<Command>(r#"{"t":"complete","permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}"#);
-        stays::<Command>(r#"{"t":"violations","from":1,"to":2}"#);
+        stays::<Command>(r#"{"complete":{"permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}}"#);
+        stays::<Command>(r#"{"violations":{"from":1,"to":2}}"#);
         stays::<Command>(
-            r#"{"t":"update_key","id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}"#,
+            r#"{"update_key":{"id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}}"#,
         );
-        let sparse: Command = serde_json::from_str(r#"{"t":"update_key","id":"k"}"#).unwrap();
+        let sparse: Command = serde_json::from_str(r#"{"update_key":{"id":"k"}}"#).unwrap();
         assert_eq!(sparse, Command::UpdateKey(KeyChange { id: "k".to_owned(), ..KeyChange::default() }));
         stays::<Reply>(
-            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}"#,
+            r#"{"permit":{"id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}}"#,
         );
         for why in [
-            r#"{"why":"limit","limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}"#,
-            r#"{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}"#,
-            r#"{"why":"max_cost","cap":5}"#,
-            r#"{"why":"session_cap","cap":5,"used":4,"window_s":60,"retry_after":1}"#,
-            r#"{"why":"idempotency","state":"conflict","retry_after":0}"#,
-            r#"{"why":"idempotency","state":"in_progress","retry_after":0}"#,
-            r#"{"why":"idempotency","state":"full","retry_after":0}"#,
+            r#"{"limit":{"limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}}"#,
+            r#"{"budget":{"budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}}"#,
+            r#"{"max_cost":{"cap":5}}"#,
+            r#"{"session_cap":{"cap":5,"used":4,"window_s":60,"retry_after":1}}"#,
+            r#"{"idempotency":{"state":"conflict","retry_after":0}}"#,
+            r#"{"idempotency":{"state":"in_progress","retry_after":0}}"#,
+            r#"{"idempotency":{"state":"full","retry_after":0}}"#,
         ] {
             stays::<Denial>(why);
         }
-        stays::<Command>(r#"{"t":"put_secret","name":"openai","sealed":"v1.a.b.c","last4":"wxyz"}"#);
-        stays::<Command>(r#"{"t":"put_secret","name":"openai","sealed":"v1.a.b.c"}"#);
-        stays::<Command>(r#"{"t":"list_secrets"}"#);
-        stays::<Command>(r#"{"t":"delete_secret","name":"openai"}"#);
-        stays::<Reply>(r#"{"t":"secret","name":"openai","key_id":"a","last4":"wxyz","updated_at":5}"#);
-        stays::<Reply>(r#"{"t":"secrets","secrets":[{"name":"openai","key_id":"a","updated_at":5}]}"#);
-        stays::<Reply>(r#"{"t":"in_use","place":"providers.openai.keys[0]"}"#);
+        stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c","last4":"wxyz"}}"#);
+        stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c"}}"#);
+        stays::<Command>(r#""list_secrets""#);
+        stays::<Command>(r#"{"delete_secret":{"name":"openai"}}"#);
+        stays::<Reply>(r#"{"secret":{"name":"openai","key_id":"a","last4":"wxyz","updated_at":5}}"#);
+        stays::<Reply>(r#"{"secrets":{"secrets":[{"name":"openai","key_id":"a","updated_at":5}]}}"#);
+        stays::<Reply>(r#"{"in_use":{"place":"providers.openai.keys[0]"}}"#);
         // Without secrets the configuration travels as before.
         let config = serde_json::to_string(&Config::default()).unwrap();
-        stays::<Reply>(&format!(r#"{{"t":"configuration","version":3,"config":{config},"updated_at":5}}"#));
+        stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5}}}}"#));
         stays::<Reply>(&format!(
-            r#"{{"t":"configuration","version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}"#
+            r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}}}"#
         ));
         // What version 1 knew of a denial is still read.
-        let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
+        let old: Denial = serde_json::from_str(r#"{"limit":{"limit":"rpm","window_s":60,"retry_after":5}}"#).unwrap();
         assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
-        let live: Reply = serde_json::from_str(r#"{"t":"live","key":null,"limits":[],"budgets":[],"permits":1}"#).unwrap();
+        let live: Reply = serde_json::from_str(r#"{"live":{"key":null,"limits":[],"budgets":[],"permits":1}}"#).unwrap();
         assert_eq!(live, Reply::Live(Live { permits: 1, ..Live::default() }));
-        stays::<Reply>(r#"{"t":"live","key":null,"models":[],"limits":[],"budgets":[],"permits":1,"orphans":0,"version":3}"#);
-        stays::<Reply>(r#"{"t":"replay","stored":{"status":200,"headers":[],"body":"{}"}}"#);
+        stays::<Reply>(r#"{"live":{"key":null,"models":[],"limits":[],"budgets":[],"permits":1,"orphans":0,"version":3}}"#);
+        stays::<Reply>(r#"{"replay":{"stored":{"status":200,"headers":[],"body":"{}"}}}"#);
         stays::<Reply>(
-            r#"{"t":"violations","rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}"#,
+            r#"{"violations":{"rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}}"#,
         );
     }
 }

@@ -357,7 +357,7 @@ mod tests {
         let all = [CHUNK, STOP, USAGE, DONE].concat();
         let (out, mut meter) = run(true, &[all.as_bytes()]);
         assert_eq!(String::from_utf8(out.clone()).unwrap(), [CHUNK, STOP, DONE].concat());
-        assert_eq!(meter.usage(), Some(Usage { input: 9, output: 4, cached_input: 3 }));
+        assert_eq!(meter.usage(), Some(Usage { input: 9, output: 4, cached_input: 3, ..Usage::default() }));
         assert!(meter.whole());
         assert_eq!(meter.estimated_output(), 3);
         assert_eq!(meter.take_kept(), Some(out));

@@ -51,7 +51,13 @@ impl Usage {
 
 impl From<Usage> for price::Usage {
     fn from(usage: Usage) -> price::Usage {
-        price::Usage { input: usage.input, output: usage.output, cached_input: usage.cached }
+        price::Usage {
+            input: usage.input,
+            output: usage.output,
+            cached_input: usage.cached,
+            cache_write: usage.cache_write,
+            cache_write_1h: usage.cache_write_1h,
+        }
     }
 }
 
@@ -66,6 +72,9 @@ mod tests {
             let usage = Usage { input: n[0], output: n[1], cached: n[2], cache_write: n[3], cache_write_1h: n[4], reasoning: n[5] }.checked().unwrap();
             prop_assert!(usage.cached + usage.cache_write + usage.fresh() == usage.input);
             prop_assert!(usage.cache_write_1h <= usage.cache_write && usage.reasoning <= usage.output);
+            let billed = price::Usage::from(usage);
+            prop_assert_eq!(billed, billed.consistent());
+            prop_assert_eq!((billed.cached_input, billed.cache_write, billed.cache_write_1h), (usage.cached, usage.cache_write, usage.cache_write_1h));
         }
     }
 

@@ -32,12 +32,18 @@ struct Wire {
     completion_tokens: Option<u64>,
     #[serde(default)]
     prompt_tokens_details: Option<Details>,
+    /// DeepSeek's own name for the cached tokens, beside OpenAI's or instead of it.
+    #[serde(default)]
+    prompt_cache_hit_tokens: Option<u64>,
 }
 
 #[derive(Deserialize)]
 struct Details {
     #[serde(default)]
     cached_tokens: Option<u64>,
+    /// OpenRouter's: what was written to the provider's cache.
+    #[serde(default)]
+    cache_write_tokens: Option<u64>,
 }
 
 impl Wire {
@@ -45,9 +51,11 @@ impl Wire {
         let input = self.prompt_tokens?;
         // Embeddings have no completion tokens.
         let output = self.completion_tokens.unwrap_or(0);
-        let cached_input = self.prompt_tokens_details.as_ref().and_then(|d| d.cached_tokens).unwrap_or(0);
-        let sane = [input, output, cached_input].iter().all(|n| *n <= SANE);
-        sane.then_some(Usage { input, output, cached_input: cached_input.min(input) })
+        let details = self.prompt_tokens_details.as_ref();
+        let cached_input = details.and_then(|d| d.cached_tokens).or(self.prompt_cache_hit_tokens).unwrap_or(0);
+        let cache_write = details.and_then(|d| d.cache_write_tokens).unwrap_or(0);
+        let sane = [input, output, cached_input, cache_write].iter().all(|n| *n <= SANE);
+        sane.then_some(Usage { input, output, cached_input, cache_write, cache_write_1h: 0 }.consistent())
     }
 }
 
@@ -83,6 +91,20 @@ mod tests {
             assert_eq!(usage_of_answer(bad.as_bytes()), None, "{bad}");
         }
         let good = r#"{"choices":[{}],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}}"#;
-        assert_eq!(usage_of_answer(good.as_bytes()), Some(Usage { input: 5, output: 2, cached_input: 5 }));
+        assert_eq!(usage_of_answer(good.as_bytes()), Some(Usage { input: 5, output: 2, cached_input: 5, ..Usage::default() }));
+    }
+
+    #[test]
+    fn caches_are_told_in_several_ways() {
+        let read = |details: &str| {
+            let text = format!(r#"{{"usage":{{"prompt_tokens":100,"completion_tokens":2,{details}}}}}"#);
+            usage_of_answer(text.as_bytes()).map(|u| (u.cached_input, u.cache_write))
+        };
+        assert_eq!(read(r#""prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":30}"#), Some((60, 30)));
+        assert_eq!(read(r#""prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":90}"#), Some((60, 40)));
+        assert_eq!(read(r#""prompt_cache_hit_tokens":70,"prompt_cache_miss_tokens":30"#), Some((70, 0)));
+        assert_eq!(read(r#""prompt_tokens_details":{"cached_tokens":60},"prompt_cache_hit_tokens":70"#), Some((60, 0)));
+        assert_eq!(read(r#""prompt_tokens_details":null,"prompt_cache_hit_tokens":null"#), Some((0, 0)));
+        assert_eq!(read(r#""prompt_tokens_details":{"cache_write_tokens":100000001}"#), None);
     }
 }
