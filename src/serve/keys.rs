@@ -1,11 +1,12 @@
 //! Which keys a provider is asked with: the tenant's where its document names some, else the operator's.
 
+use super::google::google_token;
 use crate::isolate::{Isolate, KnownConfig};
-use crate::ports::{Event, Vault};
+use crate::ports::{Clock, Event, Upstream, Vault};
 use crate::vault;
 use serde_json::json;
 use std::rc::Rc;
-use tollgate_core::catalog::Auth;
+use tollgate_core::catalog::{Auth, Provider};
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::Ring;
 
@@ -13,10 +14,11 @@ use tollgate_core::keyring::Ring;
 /// operator's Amazon where its access key is to sign (`AWS_ACCESS_KEY_ID`).
 ///
 /// What they come to is remembered with the configuration: a changed secret is a new version of it.
+/// A service account of Google is exchanged for a token here, so a key is always what is presented.
 ///
 /// # Errors
 /// Why there is none, for the client: it names a variable or a secret, and nothing of what is in it.
-pub async fn provider_keys<W: Vault + Event>(
+pub async fn provider_keys<W: Clock + Event + Upstream + Vault>(
     world: &W,
     isolate: &Isolate,
     tenant: &TenantId,
@@ -24,6 +26,19 @@ pub async fn provider_keys<W: Vault + Event>(
     provider: &str,
 ) -> Result<Rc<Ring>, String> {
     let row = known.catalog.provider(provider).ok_or("not configured")?;
+    let ring = configured_keys(world, isolate, tenant, known, provider, row).await?;
+    if row.auth() == Auth::Google { tokens(world, isolate, &ring).await } else { Ok(ring) }
+}
+
+/// The keys as they were configured.
+async fn configured_keys<W: Vault + Event>(
+    world: &W,
+    isolate: &Isolate,
+    tenant: &TenantId,
+    known: &KnownConfig,
+    provider: &str,
+    row: &Provider,
+) -> Result<Rc<Ring>, String> {
     let named = known.config.providers.get(provider).map(|own| own.keys.as_slice()).unwrap_or_default();
     if !named.is_empty() {
         if let Some(ring) = known.ring(provider) {
@@ -42,6 +57,18 @@ pub async fn provider_keys<W: Vault + Event>(
     let ring = isolate.own_keys(provider, &row.api_key_env);
     let signs = row.auth() == Auth::Aws && isolate.var("AWS_ACCESS_KEY_ID").is_some();
     if ring.keys().is_empty() && !signs { Err(format!("no API key is configured ({})", row.api_key_env)) } else { Ok(ring) }
+}
+
+/// Access tokens for the service accounts; those that give none are left out.
+async fn tokens<W: Clock + Event + Upstream + Vault>(world: &W, isolate: &Isolate, accounts: &Ring) -> Result<Rc<Ring>, String> {
+    let (mut tokens, mut told) = (Vec::new(), String::new());
+    for account in accounts.keys() {
+        match google_token(world, isolate, account).await {
+            Ok(token) => tokens.push((account.id.clone(), token)),
+            Err(why) => told = why,
+        }
+    }
+    if tokens.is_empty() { Err(told) } else { Ok(Rc::new(accounts.exchanged(&tokens))) }
 }
 
 /// The secrets that are there and open. One that does not is logged, and the others are used.
@@ -121,6 +148,22 @@ mod tests {
         desk.keys(&known, "groq").unwrap();
         assert_eq!(desk.world.opened.get(), opened, "they are remembered with the configuration");
         assert_eq!(desk.keys(&desk.learn("{}"), "groq").unwrap(), ["GROQ_API_KEY=sk-operator"]);
+    }
+
+    #[test]
+    fn a_service_account_is_exchanged_for_a_token() {
+        let desk = desk();
+        let file = r#"{"client_email":"a@p","private_key":"-----BEGIN PRIVATE KEY-----\nAAEC\n-----END PRIVATE KEY-----","token_uri":"https://oauth2.googleapis.com/token"}"#;
+        let vars = [("GOOGLE_SERVICE_ACCOUNT_JSON".to_owned(), file.to_owned())];
+        let desk = Desk { isolate: Isolate::new(vars.into()), ..desk };
+        let known = desk.learn("{}");
+        desk.world.answers.borrow_mut().push_back((200, r#"{"access_token":"ya29.x","expires_in":3599}"#));
+        for _ in 0..2 {
+            assert_eq!(desk.keys(&known, "vertex").unwrap(), ["GOOGLE_SERVICE_ACCOUNT_JSON=ya29.x"]);
+        }
+        assert_eq!(desk.world.sent.borrow().len(), 1);
+        desk.world.pass(3_600_000);
+        assert_eq!(desk.keys(&known, "vertex").unwrap_err(), "the token endpoint of Google did not answer");
     }
 
     #[test]

@@ -47,8 +47,10 @@ pub struct ProviderKey {
     pub provider: Rc<str>,
     /// Name of the variable or secret that holds it.
     pub name: Rc<str>,
-    /// The key.
+    /// The key, or what it was exchanged for.
     pub secret: Secret,
+    /// Its last four characters, if it is long enough to show them.
+    pub last4: Option<String>,
 }
 
 /// The keys of one owner for one provider, in their order.
@@ -71,7 +73,8 @@ impl Ring {
             }
             let hash = auth::digest(&[b"provider key", owner.as_bytes(), provider.as_bytes(), secret.reveal().as_bytes()]);
             let id = KeyId(hash.chars().take(32).collect());
-            ring.keys.push(ProviderKey { id, owner: Rc::clone(&owner), provider: Rc::clone(&provider), name: name.into(), secret });
+            let (owner, provider, last4) = (Rc::clone(&owner), Rc::clone(&provider), secret.last4());
+            ring.keys.push(ProviderKey { id, owner, provider, name: name.into(), secret, last4 });
         }
         ring
     }
@@ -79,6 +82,17 @@ impl Ring {
     /// The keys.
     pub fn keys(&self) -> &[ProviderKey] {
         &self.keys
+    }
+
+    /// The same ring with what these keys were exchanged for: what a provider says then is said about
+    /// the key itself. A key that is not among them is left out.
+    #[must_use]
+    pub fn exchanged(&self, exchanged: &[(KeyId, Secret)]) -> Ring {
+        let key = |key: &ProviderKey| {
+            let (_, secret) = exchanged.iter().find(|(id, _)| *id == key.id)?;
+            Some(ProviderKey { secret: secret.clone(), ..key.clone() })
+        };
+        Ring { keys: self.keys.iter().filter_map(key).collect(), ..self.clone() }
     }
 }
 
@@ -213,7 +227,7 @@ impl Trouble {
             owner: self.key.owner.to_string(),
             provider: self.key.provider.to_string(),
             name: self.key.name.to_string(),
-            last4: self.key.secret.last4(),
+            last4: self.key.last4.clone(),
             why: self.why,
             since: self.since,
             until: self.until,

@@ -117,6 +117,20 @@ fn an_only_key_is_always_asked_with() {
     assert_eq!(keyring.choose(&ring, std::slice::from_ref(&ring.keys()[0].id), NOW, 7), None);
 }
 
+/// What is said about a token is said about the account that it was made for.
+#[test]
+fn an_exchanged_key_stays_the_same_key() {
+    let (mut keyring, ring) = (Keyring::default(), ring(3));
+    let ids = ring.keys().iter().map(|key| key.id.clone());
+    let tokens: Vec<(KeyId, Secret)> = ids.zip(["token-a", "token-b"]).map(|(id, token)| (id, Secret::new(token))).collect();
+    let exchanged = ring.exchanged(&tokens);
+    let revealed: Vec<&str> = exchanged.keys().iter().map(|key| key.secret.reveal()).collect();
+    assert_eq!(revealed, ["token-a", "token-b"]);
+    let told = keyring.outcome(&exchanged.keys()[0], REFUSED, None, NOW).unwrap();
+    assert_eq!((told.name.as_str(), told.last4.as_deref()), ("K_1", Some("er-1")));
+    assert!(keyring.rests(&ring.keys()[0].id, NOW));
+}
+
 #[test]
 fn no_key_is_shown() {
     let (mut keyring, ring) = (Keyring::default(), ring(2));
