@@ -75,9 +75,17 @@ impl Upstream for Fake {
         self.sent.borrow_mut().push(request);
         let (status, body) = self.answers.borrow_mut().pop_front().ok_or(NoAnswer::Broken)?;
         let whole = Some(body.as_bytes().to_vec());
-        Ok(Incoming { status, content_type: "application/json".to_owned(), retry_after: None, headers: Vec::new(), whole, answer: () })
+        Ok(Incoming {
+            status,
+            content_type: "application/json".to_owned(),
+            retry_after: None,
+            input_tokens: None,
+            headers: Vec::new(),
+            whole,
+            answer: (),
+        })
     }
-    async fn prime(&self, tap: Tap) -> (Tap, Primed) {
+    async fn prime(&self, tap: Tap, _: Millis) -> (Tap, Primed) {
         (tap, Primed::Broken)
     }
     fn drop_stream(&self) {}

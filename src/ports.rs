@@ -64,6 +64,8 @@ pub struct Incoming<A> {
     pub content_type: String,
     /// `retry-after`, as sent.
     pub retry_after: Option<String>,
+    /// Tokens read, where a header tells them and the body does not: Bedrock, for Cohere's models.
+    pub input_tokens: Option<u64>,
     /// Headers that may be handed on.
     pub headers: Vec<(&'static str, String)>,
     /// The whole body; `None` for a stream, which waits in `answer`.
@@ -119,9 +121,9 @@ pub trait Upstream {
     type Answer;
     /// Asks.
     async fn send(&self, request: Outgoing) -> Result<Incoming<Self::Answer>, NoAnswer>;
-    /// Reads a stream until the tap says that it has begun or failed, within bounds of bytes, chunks and time.
-    /// What was read waits, as the tap gave it, for [`Upstream::relay`].
-    async fn prime(&self, tap: Tap) -> (Tap, Primed);
+    /// Reads a stream until the tap says that it has begun or failed, for at most `hold`, and within bounds of
+    /// bytes and chunks. What was read waits, as the tap gave it, for [`Upstream::relay`].
+    async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed);
     /// Lets go of a stream that was primed and will not be relayed.
     fn drop_stream(&self);
     /// Moves a stream to the client through the tap. It may be silent for `idle`, and last `total`,

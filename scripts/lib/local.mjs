@@ -74,7 +74,7 @@ export async function startGateway({
 }) {
   // On Cloudflare the platform tells that a client left. Here a client that closes politely shows only
   // when something is written to it, so silent streams are written to often.
-  const defaults = { TOLLGATE_HEARTBEAT_MS: "500" };
+  const defaults = { TOLLGATE_HEARTBEAT_MS: "500", TOLLGATE_HOLD_MS: "500" };
   const variables = Object.fromEntries(Object.entries({ ...defaults, ...env }).filter(([, value]) => value != null));
   const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, names: Object.keys(variables) });
 

@@ -206,7 +206,7 @@ class Exchange {
         }
       }
       this.status = response.status;
-      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
+      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("x-amzn-bedrock-input-token-count") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
       return this;
     } catch (e) {
       this.answer = null;

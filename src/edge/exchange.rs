@@ -167,9 +167,7 @@ impl StreamTap {
     }
 }
 
-/// How long a stream is waited for, after its headers, before the client is told that it has begun.
-const PRIME_WAIT: f64 = 5_000.0;
-/// Most bytes, and most chunks, of a stream that are read before.
+/// Most bytes, and most chunks, of a stream that are held back.
 const PRIME_BYTES: u32 = 64 * 1024;
 const PRIME_CHUNKS: u32 = 64;
 
@@ -202,6 +200,7 @@ impl Upstream for World {
         let mut next = || lines.next().flatten();
         let content_type = next().unwrap_or_else(|| "application/json".to_owned());
         let retry_after = next();
+        let input_tokens = next().and_then(|tokens| tokens.parse().ok());
         let mut headers = Vec::new();
         for name in HANDED_ON {
             if let Some(value) = next() {
@@ -209,11 +208,11 @@ impl Upstream for World {
             }
         }
         let whole = self.0.answer().map(|bytes| bytes.to_vec());
-        Ok(Incoming { status: self.0.status(), content_type, retry_after, headers, whole, answer: Outside })
+        Ok(Incoming { status: self.0.status(), content_type, retry_after, input_tokens, headers, whole, answer: Outside })
     }
 
-    async fn prime(&self, tap: Tap) -> (Tap, Primed) {
-        let (tap, end) = lend(tap, |handle| self.0.prime(handle, PRIME_WAIT, PRIME_BYTES, PRIME_CHUNKS)).await;
+    async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {
+        let (tap, end) = lend(tap, |handle| self.0.prime(handle, ms(hold), PRIME_BYTES, PRIME_CHUNKS)).await;
         let primed = match end {
             Some(0.0) => Primed::Ready,
             Some(1.0) => Primed::Ended,

@@ -158,6 +158,12 @@ impl Isolate {
         set.filter(|ms| (100..=600_000).contains(ms)).unwrap_or(15_000)
     }
 
+    /// Milliseconds that a stream is held back, after its headers, until its answer begins.
+    pub fn hold(&self) -> i64 {
+        let set = self.var("TOLLGATE_HOLD_MS").and_then(|v| v.parse().ok());
+        set.filter(|ms| (0..=60_000).contains(ms)).unwrap_or(5_000)
+    }
+
     /// Counts a request served by this isolate.
     pub fn count_served(&self) {
         self.served.set(self.served.get().saturating_add(1));

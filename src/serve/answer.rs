@@ -5,7 +5,7 @@ use super::outgoing::Wire;
 use super::read::Call;
 use crate::ports::{Incoming, NoAnswer};
 use serde::de::IgnoredAny;
-use tollgate_core::dialect::common::WireError;
+use tollgate_core::dialect::common::{self, WireError};
 use tollgate_core::dialect::embeddings::Embeddings;
 use tollgate_core::dialect::openai::usage_of_answer;
 use tollgate_core::dialect::tap::Tap;
@@ -108,7 +108,7 @@ pub fn arrived<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, wire: Wir
 }
 
 /// Reads a whole answer, and writes it in the client's words if they are others.
-pub fn whole(provider: &str, body: Vec<u8>, wire: Wire, call: &Call, face: &Face) -> Result<Whole, Miss> {
+pub fn whole(provider: &str, body: Vec<u8>, input_tokens: Option<u64>, wire: Wire, call: &Call, face: &Face) -> Result<Whole, Miss> {
     let unread = || Miss::new(provider, &unreadable(wire), Outcome::Error, 502, true);
     let client = call.request.endpoint.dialect();
     match wire {
@@ -131,7 +131,9 @@ pub fn whole(provider: &str, body: Vec<u8>, wire: Wire, call: &Call, face: &Face
             Ok(Whole { bytes: body, own: true, usage })
         }
         Wire::Embeddings(format) => {
-            let read = Embeddings::decode(format, &body).map_err(|_| unread())?;
+            let mut read = Embeddings::decode(format, &body).map_err(|_| unread())?;
+            let told = input_tokens.and_then(|input| common::Usage { input, ..common::Usage::default() }.checked());
+            read.usage = read.usage.or(told);
             let base64 = call.request.base64(&call.body);
             Ok(Whole { bytes: read.encode(&face.model, base64), own: false, usage: read.usage.map(Usage::from) })
         }

@@ -68,6 +68,8 @@ struct Question<'a> {
     deadline: Timestamp,
     /// Most bytes to keep of a stream.
     keep: usize,
+    /// Milliseconds that a stream is held back until it begins.
+    hold: Millis,
 }
 
 /// Asks.
@@ -86,7 +88,7 @@ pub async fn attempt<W: World + Clone + 'static>(
     let total = i64::from(config.timeouts.total_ms);
     let deadline = facts.clock.started.plus(call.timeout.map_or(total, |asked| asked.min(total)));
     let keep = if (slot.is_some() && call.cache.writes()) || held.claimed() { MAX_KEPT } else { 0 };
-    let question = Question { tenant: held.tenant.clone(), known: &known, call: &call, clamp, deadline, keep };
+    let question = Question { tenant: held.tenant.clone(), known: &known, call: &call, clamp, deadline, keep, hold: isolate.hold() };
     let mut tries = Tries::default();
     for target in plan.targets {
         facts.target = Some((target.provider.clone(), target.model.clone()));
@@ -167,7 +169,7 @@ async fn target_answer<W: World + Clone + 'static>(
             keep: question.keep,
             bill: Some(Bill { price: target.price.clone(), before: cost(&tries.lines) }),
         };
-        let given = one(world, target, call, request, ask.wire, wanted, facts).await;
+        let given = one(world, target, question, request, ask.wire, wanted, facts).await;
         let now = world.now();
         let (said, wait) = match &given {
             Ok(_) => (Verdict::Works, None),
@@ -208,12 +210,13 @@ async fn ring<W: World>(world: &W, isolate: &Isolate, question: &Question<'_>, t
 async fn one<W: World>(
     world: &W,
     target: &Target,
-    call: &Call,
+    question: &Question<'_>,
     request: Outgoing,
     wire: Wire,
     wanted: Wanted,
     facts: &mut Facts,
 ) -> Result<Given<W::Answer>, Miss> {
+    let Question { call, hold, .. } = *question;
     facts.attempts = facts.attempts.saturating_add(1);
     let client = call.request.endpoint.dialect();
     let since = world.now();
@@ -222,17 +225,17 @@ async fn one<W: World>(
     let given = match arrived {
         Err(miss) => Err(miss),
         Ok(incoming) => {
-            let Incoming { content_type, headers, whole: bytes, answer, .. } = incoming;
+            let Incoming { content_type, headers, whole: bytes, answer, input_tokens, .. } = incoming;
             let face = face(call.request.endpoint, &facts.request_id, &target.model, since.0.checked_div(1_000).unwrap_or(0));
             let passes = matches!(wire, Wire::Answer(format) if format == client);
             match (bytes, wire) {
-                (Some(bytes), _) => whole(&target.provider, bytes, wire, call, &face).map(|whole| {
+                (Some(bytes), _) => whole(&target.provider, bytes, input_tokens, wire, call, &face).map(|whole| {
                     let content_type = if whole.own { content_type } else { "application/json".to_owned() };
                     let answer = whole.own.then_some(answer);
                     Given { content: Content::Whole(whole), content_type, answer, headers }
                 }),
                 (None, Wire::Answer(format)) => {
-                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted)).await;
+                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), hold).await;
                     let begun = begun(&target.provider, tap, primed);
                     if begun.is_err() {
                         world.drop_stream();

@@ -26,6 +26,8 @@ pub struct Facts {
     /// Times.
     pub clock: Clockwork,
     data_plane: bool,
+    /// Whether it came to `/v1/messages`.
+    messages: bool,
     /// Whether the client speaks Anthropic's dialect: it is told its limits in those words, too.
     anthropic: bool,
     tenant: Option<String>,
@@ -74,6 +76,7 @@ impl Facts {
             seed,
             clock: Clockwork { started: now, ..Clockwork::default() },
             data_plane: head.path.starts_with("/v1/"),
+            messages: head.path.starts_with("/v1/messages"),
             anthropic: head.path.starts_with("/v1/messages") || head.header("anthropic-version").is_some(),
             tenant: None,
             key: None,
@@ -146,6 +149,10 @@ impl Facts {
     pub fn decorate<A>(&self, mut response: Response<A>, now: Timestamp) -> Response<A> {
         let headers = &mut response.headers;
         headers.push(("x-request-id", self.request_id.clone()));
+        if self.messages {
+            // Where Anthropic's clients look.
+            headers.push(("request-id", self.request_id.clone()));
+        }
         if let Some(id) = &self.client_request_id {
             headers.push(("x-client-request-id", id.clone()));
         }

@@ -40,7 +40,7 @@ pub fn slot(tenant: &TenantId, config: &Config, plan: &Plan, call: &Call) -> Opt
         return None;
     }
     let targets: Vec<String> = plan.targets.iter().map(|t| format!("{}/{}", t.provider, t.model)).collect();
-    let key = CacheKey::new(tenant, call.request.endpoint.path(), &targets, &call.body)?;
+    let key = CacheKey::new(tenant, call.request.endpoint.path(), &targets, &call.forward, &call.body)?;
     let ttl_s = call.cache_ttl_s.unwrap_or(policy.ttl_s);
     let steps = config.limits.iter().map(|l| &l.when_exceeded).chain(config.budgets.iter().map(|b| &b.when_exceeded));
     let stale = steps.flatten().any(|step| *step == Step::Cache);

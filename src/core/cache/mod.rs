@@ -56,14 +56,15 @@ impl CacheKey {
     /// The key of a request to `path` that goes to `targets`. `None` if the body is not plain JSON.
     ///
     /// The body is compared as a value: the order of fields and white space between them do not
-    /// matter, all else does.
-    pub fn new(tenant: &TenantId, path: &str, targets: &[String], body: &[u8]) -> Option<CacheKey> {
+    /// matter, all else does. `headers` are those that go on to the provider.
+    pub fn new(tenant: &TenantId, path: &str, targets: &[String], headers: &[(&str, String)], body: &[u8]) -> Option<CacheKey> {
         // A map of serde_json is sorted by name, so writing it out is canonical.
         let value: serde_json::Value = serde_json::from_slice(body).ok()?;
         let body = serde_json::to_vec(&value).ok()?;
         let count = targets.len().to_string();
         let mut fields: Vec<&[u8]> = vec![b"tollgate answer 1", tenant.as_str().as_bytes(), path.as_bytes(), count.as_bytes()];
         fields.extend(targets.iter().map(String::as_bytes));
+        fields.extend(headers.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
         fields.push(&body);
         Some(CacheKey(format!("a1/{tenant}/{}", digest(&fields))))
     }
@@ -110,7 +111,7 @@ mod tests {
 
     fn key(tenant: &str, targets: &[&str], body: &str) -> Option<CacheKey> {
         let targets: Vec<String> = targets.iter().map(|t| (*t).to_owned()).collect();
-        CacheKey::new(&TenantId::parse(tenant).unwrap(), "/v1/chat/completions", &targets, body.as_bytes())
+        CacheKey::new(&TenantId::parse(tenant).unwrap(), "/v1/chat/completions", &targets, &[], body.as_bytes())
     }
 
     #[test]
@@ -133,6 +134,10 @@ mod tests {
             key("a", &["p/m"], r#"{"a":"1"}"#),
             key("a", &["p/m"], r#"{"a":[1]}"#),
         ];
+        let acme = TenantId::parse("a").unwrap();
+        let beta =
+            |value: &str| CacheKey::new(&acme, "/v1/chat/completions", &["p/m".to_owned()], &[("anthropic-beta", value.to_owned())], b"{}");
+        let all = [all.as_slice(), &[beta("x"), beta("y")]].concat();
         let distinct: std::collections::BTreeSet<_> = all.iter().flatten().collect();
         assert_eq!(distinct.len(), all.len());
     }

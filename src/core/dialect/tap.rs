@@ -105,8 +105,10 @@ impl Tap {
                 last
             }
             Kind::Passing { decoder, .. } => {
-                let deltas = decoder.finish();
-                self.note(&deltas);
+                // That the end is missing is for the gateway to tell, in `fail`.
+                let deltas = if decoder.over() { Vec::new() } else { decoder.finish() };
+                let told: Vec<Delta> = deltas.into_iter().filter(|d| !matches!(d, Delta::Failed(_))).collect();
+                self.note(&told);
                 Vec::new()
             }
             Kind::Translated { translator, meter, copy } => {
@@ -352,6 +354,19 @@ mod tests {
         let mut chat = tap(Dialect::OpenAiChat, Dialect::OpenAiChat);
         chat.push(b"data: {\"error\":{\"message\":\"busy\",\"code\":\"x\"}}\n\n");
         assert_eq!((chat.state(), chat.failed().map(|e| e.message.as_str())), (State::Failed, Some("busy")));
+    }
+
+    #[test]
+    fn a_stream_that_only_ends_is_told_to_have_broken_off() {
+        let half = MESSAGES.find("event: content_block_stop").unwrap();
+        for to in [Dialect::Anthropic, Dialect::OpenAiChat, Dialect::OpenAiResponses] {
+            let mut tap = tap(Dialect::Anthropic, to);
+            tap.push(&MESSAGES.as_bytes()[..half]);
+            tap.finish();
+            assert!(!tap.whole(), "{to:?}");
+            let told = String::from_utf8(tap.fail(to, &Failure::UpstreamTimeout)).unwrap();
+            assert!(told.contains("upstream_timeout"), "{to:?}: {told}");
+        }
     }
 
     #[test]

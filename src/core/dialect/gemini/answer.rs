@@ -70,7 +70,8 @@ pub(super) fn call_id(answer: &str, choice: u64, at: usize) -> String {
 /// Why it ended. Gemini says `STOP` also where it waits for tools.
 pub(super) fn stop(raw: String, calls: bool) -> Stop {
     let reason = match raw.as_str() {
-        "STOP" if calls => StopReason::ToolCalls,
+        // The second is said by some who imitate Gemini.
+        "STOP" | "FUNCTION_CALL" if calls => StopReason::ToolCalls,
         "STOP" => StopReason::End,
         "MAX_TOKENS" => StopReason::Length,
         "SAFETY"

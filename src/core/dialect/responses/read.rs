@@ -79,6 +79,10 @@ fn item(mut fields: Fields) -> Result<Message, Refused> {
             let part = Part::new(Body::ToolResult { id, name: None, parts, failed: false });
             Ok(Message::new(Role::Tool, vec![part.with(fields)]))
         }
+        // Reasoning that only OpenAI holds: to others it is reasoning without a word.
+        "item_reference" if fields.text("id").is_some_and(|id| id.starts_with("rs_")) => {
+            Ok(Message::new(Role::Assistant, vec![Part::new(Body::Thinking { text: String::new(), signature: None })]))
+        }
         // Items of tools that OpenAI runs belong to the model's turn; references stand for anything.
         other => {
             let role = if other.ends_with("_output") || other == "item_reference" { Role::User } else { Role::Assistant };
