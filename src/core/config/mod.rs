@@ -1,13 +1,18 @@
 //! A tenant's configuration document, parsed once into types that cannot be wrong.
 
+mod alias;
 mod budget;
 mod limit;
+mod routing;
 mod scope;
 mod usd;
 mod validate;
+mod validate_route;
 
+pub use alias::{Alias, Capability, MAX_ROUTE_RULES, MAX_TARGETS, PoolTarget, Quality, Route, RouteRule, Strategy, When};
 pub use budget::{Budget, Span, TopUp};
 pub use limit::{Algorithm, Limit, WhenUnreachable};
+pub use routing::{BreakerPolicy, DecisionPolicy, RetryPolicy, SavingsPolicy};
 pub use scope::Scope;
 pub use validate::Invalid;
 
@@ -43,42 +48,18 @@ pub struct Config {
     pub permit: PermitPolicy,
     /// How long a provider may take.
     pub timeouts: Timeouts,
-}
-
-/// What a model's name stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected {\"target\": \"provider/model\"} or {\"targets\": [\"provider/model\", …]}")]
-pub enum Alias {
-    /// One target.
-    One(OneTarget),
-    /// Targets in the order in which they are tried.
-    Many(ManyTargets),
-}
-
-/// One target of an alias.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OneTarget {
-    /// `provider/model`.
-    pub target: String,
-}
-
-/// Several targets of an alias.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ManyTargets {
-    /// `provider/model`, tried in this order.
-    pub targets: Vec<String>,
-}
-
-impl Alias {
-    /// The targets, in order.
-    pub fn targets(&self) -> &[String] {
-        match self {
-            Alias::One(one) => std::slice::from_ref(&one.target),
-            Alias::Many(many) => &many.targets,
-        }
-    }
+    /// When a target that fails is left alone.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub breaker: BreakerPolicy,
+    /// What is tried again.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub retry: RetryPolicy,
+    /// What requests would have cost otherwise.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub savings: SavingsPolicy,
+    /// Which decisions are kept.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub decisions: DecisionPolicy,
 }
 
 /// Whether a rule denies.
@@ -252,7 +233,8 @@ mod tests {
             "unknown_price":{"default_price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}},
             "cache":{"enabled":true}}"#;
         let config = parse(text).unwrap();
-        assert_eq!(config.models["safe"].targets(), ["a/b/c", "d/e"]);
+        let names = |alias: &str| config.models[alias].targets.iter().map(|t| t.target.clone()).collect::<Vec<_>>();
+        assert_eq!(names("safe"), ["a/b/c", "d/e"]);
         assert_eq!(config.budgets[0].limit_usd.to_string(), "12.5");
         assert_eq!(config.cache, CachePolicy { enabled: true, ttl_s: 300 });
         assert_eq!(parse(&serde_json::to_string(&config).unwrap()).unwrap(), config);
