@@ -128,6 +128,7 @@ impl World {
                 price: "p/*".to_owned(),
                 latency_ms: self.chance.next() as u32 % 1_000,
                 first_byte_ms: 1,
+                ..Attempt::default()
             });
         }
         if let Some(given) = self.oracle.given.get_mut(&permit.id) {

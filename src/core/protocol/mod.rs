@@ -12,6 +12,7 @@ use crate::budget::{AccountKey, Measure};
 use crate::config::{Config, Step};
 use crate::ids::{PermitId, TenantId};
 use crate::price::Usage;
+use crate::retry::Class;
 use crate::units::{Amount, Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -200,10 +201,11 @@ pub struct Hold {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A whole answer.
+    #[default]
     Ok,
     /// The provider answered an error.
     Error,
@@ -218,7 +220,7 @@ pub enum Outcome {
 }
 
 /// One attempt at one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Provider.
     pub provider: String,
@@ -242,6 +244,22 @@ pub struct Attempt {
     /// To the first byte of the answer, in milliseconds.
     #[serde(default)]
     pub first_byte_ms: u32,
+    /// What kind of failure, where outcome and status do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// How long the provider asked to be left alone, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry_after_ms: u32,
+    /// Where the worker ran, as the platform names it (`FRA`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+}
+
+impl Attempt {
+    /// What kind of end it was.
+    pub fn class(&self) -> Class {
+        self.class.unwrap_or_else(|| Class::of(self.outcome, self.status, "", ""))
+    }
 }
 
 /// A gateway key to be stored.

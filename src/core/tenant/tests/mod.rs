@@ -240,6 +240,7 @@ fn attempt(cost: i64) -> Attempt {
         price: "p/*".to_owned(),
         latency_ms: 300,
         first_byte_ms: 100,
+        ..Attempt::default()
     }
 }
 
