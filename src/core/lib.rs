@@ -18,6 +18,7 @@
 //! | [`plan`], [`route`] | from a model's name to the targets to try, and their order |
 //! | [`breaker`], [`retry`] | which targets are left alone; what is tried again |
 //! | [`perf`] | how providers perform, learnt from settlements |
+//! | [`savings`] | what requests would have cost otherwise |
 //! | [`cache`] | what makes two requests the same, and which answers may be kept |
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
 //! | [`failure`] | what can go wrong, and what the client is told |
@@ -43,6 +44,7 @@ pub mod price;
 pub mod protocol;
 pub mod retry;
 pub mod route;
+pub mod savings;
 pub mod sse;
 pub mod tenant;
 pub mod units;

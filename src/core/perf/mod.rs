@@ -6,10 +6,12 @@
 mod ewma;
 mod histogram;
 mod view;
+mod votes;
 
 pub use ewma::PeakEwma;
 pub use histogram::Histogram;
-pub use view::{MAX_VIEW, View, ViewRow};
+pub use view::{MAX_VIEW, Seen, View, ViewRow};
+pub use votes::Votes;
 
 use crate::protocol::{Attempt, Outcome};
 use crate::retry::{Class, Signal};

@@ -48,6 +48,17 @@ pub struct ViewRow {
     pub quality: i16,
 }
 
+/// What an isolate has been told, in its next question.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The version of its view; 0 if it has none.
+    #[serde(rename = "n")]
+    pub version: u64,
+    /// Where it runs, as the platform names it; empty if it does not know.
+    #[serde(rename = "r", default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }

@@ -148,9 +148,9 @@ pub(super) fn reason(inputs: &Inputs, rule: Option<&RouteRule>, c: &Candidate) -
         return Some(Reason::Price { worst: c.worst, cap });
     }
     // A fallback for another reason is chosen for what it can do.
-    let floor = route.min_quality.filter(|floor| c.role == Role::Pool && c.quality < *floor);
+    let floor = route.min_quality.filter(|floor| c.role == Role::Pool && c.quality() < *floor);
     if let Some(floor) = floor {
-        return Some(Reason::Quality { quality: c.quality, floor });
+        return Some(Reason::Quality { quality: c.quality(), floor });
     }
     match c.gate {
         Gate::Open(until) => Some(Reason::Breaker { until }),

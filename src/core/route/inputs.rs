@@ -124,8 +124,11 @@ pub struct Candidate {
     pub role: Role,
     /// Its share of the traffic.
     pub weight: u32,
-    /// How good it is: configured, and corrected by feedback.
+    /// How good it is said to be.
     pub quality: Quality,
+    /// What feedback adds to that, in thousandths.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub feedback: i16,
     /// What it is said to be.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
@@ -153,12 +156,53 @@ pub struct Candidate {
     /// Failures in thousandths of its attempts, as observed.
     #[serde(default, skip_serializing_if = "is_default")]
     pub errors: u16,
+    /// Input from the provider's prompt cache, in thousandths, as observed.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub cached: u16,
     /// Requests under way there, from this isolate.
     #[serde(default, skip_serializing_if = "is_default")]
     pub busy: u32,
     /// The rule of its provider that has nothing left: `limit:<id>`, `budget:<id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+}
+
+impl Candidate {
+    /// A target of which nothing is known but its configuration and price.
+    pub(super) fn new(role: Role, target: &Target) -> Candidate {
+        Candidate {
+            target: target.name(),
+            role,
+            weight: target.weight,
+            quality: target.quality,
+            feedback: 0,
+            tags: target.tags.clone(),
+            context: target.context,
+            lacks: target.lacks.clone(),
+            price: target.price.id.clone(),
+            cost: NanoUsd::ZERO,
+            worst: NanoUsd::ZERO,
+            gate: Gate::Closed,
+            first_ms: 0,
+            total_ms: 0,
+            errors: 0,
+            cached: 0,
+            busy: 0,
+            blocked: None,
+        }
+    }
+
+    /// How good it is: as configured, and corrected by feedback.
+    pub fn quality(&self) -> Quality {
+        Quality::new(self.quality.get().saturating_add(i64::from(self.feedback)))
+    }
+
+    /// With what the request costs there.
+    #[must_use]
+    pub(super) fn costing(self, target: &Target, ask: &Ask) -> Candidate {
+        let (cost, worst) = costs(target, ask, self.cached);
+        Candidate { cost, worst, ..self }
+    }
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -209,36 +253,27 @@ impl Question<'_> {
     }
 
     fn candidate(&self, role: Role, target: &Target) -> Candidate {
-        let name = target.name();
+        let fresh = Candidate::new(role, target);
         let none = ViewRow::default();
-        let row = self.view.row(&name).unwrap_or(&none);
-        let gate = if self.probe == Some(name.as_str()) { Gate::Probe } else { row.gate };
-        let ask = self.ask;
-        let (cost, worst) = costs(target, ask, row.cached);
-        Candidate {
-            role,
-            weight: target.weight,
-            quality: Quality::new(target.quality.get().saturating_add(i64::from(row.quality))),
-            tags: target.tags.clone(),
-            context: target.context,
-            lacks: target.lacks.clone(),
-            price: target.price.id.clone(),
-            cost,
-            worst,
-            gate,
+        let row = self.view.row(&fresh.target).unwrap_or(&none);
+        let known = Candidate {
+            feedback: row.quality,
+            gate: if self.probe == Some(fresh.target.as_str()) { Gate::Probe } else { row.gate },
             first_ms: row.first_ms,
             total_ms: row.total_ms,
             errors: row.errors,
-            busy: self.busy.get(&name).copied().unwrap_or(0),
+            cached: row.cached,
+            busy: self.busy.get(&fresh.target).copied().unwrap_or(0),
             blocked: self.blocked.get(&target.provider).cloned(),
-            target: name,
-        }
+            ..fresh
+        };
+        known.costing(target, self.ask)
     }
 }
 
 /// What the request is expected to cost at a target, where so many thousandths of the input come from the
 /// provider's prompt cache, and what it costs at worst.
-pub(super) fn costs(target: &Target, ask: &Ask, cached: u16) -> (NanoUsd, NanoUsd) {
+fn costs(target: &Target, ask: &Ask, cached: u16) -> (NanoUsd, NanoUsd) {
     let mut usage = Usage { input: ask.input, output: ask.output, ..Usage::default() };
     usage.cached_input = ask.input.saturating_mul(u64::from(cached.min(1_000))).checked_div(1_000).unwrap_or(0);
     let most_output = ask.most_output.unwrap_or_else(|| target.max_output.saturating_mul(ask.choices.max(1)));

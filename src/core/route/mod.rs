@@ -7,11 +7,13 @@
 mod chance;
 mod filter;
 mod inputs;
+mod record;
 mod strategy;
 
 pub use chance::{mix, race};
 pub use filter::{Dropped, Reason};
 pub use inputs::{Ask, Candidate, Gate, Inputs, Question, Role};
+pub use record::{Change, MAX_ID, Record, Replayed, Tried, rebuilt, replay};
 
 use crate::config::Strategy;
 use serde::{Deserialize, Serialize};

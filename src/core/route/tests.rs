@@ -1,6 +1,7 @@
 //! Decisions, strategy by strategy.
 
 mod filters;
+mod replays;
 mod strategies;
 
 use super::*;
@@ -10,6 +11,12 @@ use crate::perf::{View, ViewRow};
 use crate::plan::{Plan, plan};
 use crate::units::{NanoUsd, Timestamp};
 
+thread_local! {
+    /// With the providers `p` and `q`. Its price list is read once.
+    pub(super) static CATALOG: Catalog =
+        Catalog::new(Some(r#"{"p":{"base_url":"https://p/v1","api_key_env":"K"},"q":{"base_url":"https://q/v1","api_key_env":"K"}}"#)).unwrap();
+}
+
 /// The plan of an alias `a` with this text, at a provider `p` whose prices are given in the document.
 pub(super) fn planned(alias: &str, prices: &str) -> Plan {
     let text = format!(
@@ -17,9 +24,7 @@ pub(super) fn planned(alias: &str, prices: &str) -> Plan {
     );
     let config: Config = serde_json::from_str(&text).unwrap();
     assert_eq!(config.validate(), Ok(()), "{text}");
-    let catalog =
-        Catalog::new(Some(r#"{"p":{"base_url":"https://p/v1","api_key_env":"K"},"q":{"base_url":"https://q/v1","api_key_env":"K"}}"#));
-    plan("a", &config, &catalog.unwrap()).unwrap()
+    CATALOG.with(|catalog| plan("a", &config, catalog)).unwrap()
 }
 
 /// A question about it, with nothing known.
@@ -108,7 +113,7 @@ fn the_same_inputs_give_the_same_bytes() {
 /// Bytes on disk: what was recorded once is explained and replayed for as long as it is kept.
 #[test]
 fn records_stay_readable() {
-    let inputs = r#"{"model":"a","config":3,"at":5,"seed":"18446744073709551615","route":{"strategy":"weighted"},"ask":{"input":10,"output":20,"most_input":40,"choices":1,"stream":true,"needs":["tools"],"metadata":{"team":"red"},"session":"9","max_cost":7},"candidates":[{"target":"p/m","weight":1,"quality":0.5,"price":"tenant:p/m","cost":5,"worst":6},{"target":"q/n","role":"context","weight":2,"quality":0.8,"tags":["eu"],"context":8000,"lacks":["tools"],"price":"x","cost":1,"worst":2,"gate":{"open":9},"first_ms":3,"total_ms":4,"errors":5,"busy":6,"blocked":"limit:rpm"}]}"#;
+    let inputs = r#"{"model":"a","config":3,"at":5,"seed":"18446744073709551615","route":{"strategy":"weighted"},"ask":{"input":10,"output":20,"most_input":40,"choices":1,"stream":true,"needs":["tools"],"metadata":{"team":"red"},"session":"9","max_cost":7},"candidates":[{"target":"p/m","weight":1,"quality":0.5,"price":"tenant:p/m","cost":5,"worst":6},{"target":"q/n","role":"context","weight":2,"quality":0.8,"feedback":-7,"tags":["eu"],"context":8000,"lacks":["tools"],"price":"x","cost":1,"worst":2,"gate":{"open":9},"first_ms":3,"total_ms":4,"errors":5,"cached":8,"busy":6,"blocked":"limit:rpm"}]}"#;
     let read: Inputs = serde_json::from_str(inputs).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), inputs);
     let decision = r#"{"order":["p/m"],"context":["q/n"],"policy":["q/o"],"strategy":"weighted","rule":2,"scores":{"p/m":12},"dropped":[{"target":"q/n","why":"tags","missing":["eu"]},{"target":"q/n","why":"capability","lacks":["tools"]},{"target":"q/n","why":"context","tokens":9,"window":8},{"target":"q/n","why":"limit","rule":"limit:rpm"},{"target":"q/n","why":"price","worst":2,"cap":1},{"target":"q/n","why":"quality","quality":0.4,"floor":0.5},{"target":"q/n","why":"breaker","until":9},{"target":"q/n","why":"throttled","until":9}],"notes":["session"]}"#;
@@ -122,7 +127,7 @@ fn feedback_moves_the_quality_within_its_bounds() {
     let mut asked = Asked::new(r#"{"targets":[{"target":"p/a","quality":0.9},"q/b"]}"#);
     asked.row("p/a", ViewRow { quality: 200, ..ViewRow::default() });
     asked.row("q/b", ViewRow { quality: -200, ..ViewRow::default() });
-    let quality: Vec<Quality> = asked.inputs(0).candidates.iter().map(|c| c.quality).collect();
+    let quality: Vec<Quality> = asked.inputs(0).candidates.iter().map(|c| c.quality()).collect();
     assert_eq!(quality, [Quality::MAX, Quality::new(300)]);
 }
 
