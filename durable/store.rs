@@ -3,6 +3,7 @@
 
 use tollgate_core::ids::TenantId;
 use tollgate_core::protocol::{Counts, Reply, Totals, UsageRow, ViolationRow};
+use tollgate_core::savings::SavingsRow;
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
 use tollgate_core::units::{NanoUsd, Timestamp};
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
@@ -27,6 +28,9 @@ const TENANT_STEPS: &[&str] = &[
     "CREATE TABLE claims (key TEXT NOT NULL, hash TEXT NOT NULL, body TEXT NOT NULL, PRIMARY KEY (key, hash)) WITHOUT ROWID",
     "CREATE TABLE answers (key TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
        PRIMARY KEY (key, hash, part))",
+    "CREATE TABLE savings (day INTEGER NOT NULL, model TEXT NOT NULL, cause TEXT NOT NULL, amount INTEGER NOT NULL, requests INTEGER NOT NULL,
+       input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL, PRIMARY KEY (day, model, cause)) WITHOUT ROWID",
+    "CREATE TABLE decisions (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -214,6 +218,21 @@ impl Store {
                     self.add_violation(row)?;
                 }
             }
+            Write::Savings(rows) => {
+                for row in rows {
+                    self.add_savings(row)?;
+                }
+            }
+            Write::Decision(record) => {
+                self.exec("INSERT OR REPLACE INTO decisions (id, body) VALUES (?, ?)", vec![text(record.id.as_str()), json(record)?])?;
+            }
+            Write::TrimDecisions { keep } => {
+                // Ids are ULIDs: their order is that of time.
+                self.exec(
+                    "DELETE FROM decisions WHERE id <= (SELECT id FROM decisions ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                    vec![count(*keep)?],
+                )?;
+            }
             Write::Config(config) => {
                 self.exec(
                     "INSERT INTO config (version, at, body) VALUES (?, ?, ?)",
@@ -246,6 +265,7 @@ impl Store {
                 self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM violations WHERE minute < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM savings WHERE day < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {
@@ -258,6 +278,8 @@ impl Store {
                     "DELETE FROM violations",
                     "DELETE FROM claims",
                     "DELETE FROM answers",
+                    "DELETE FROM savings",
+                    "DELETE FROM decisions",
                 ] {
                     self.exec(statement, Vec::new())?;
                 }
@@ -308,6 +330,26 @@ impl Store {
         Ok(())
     }
 
+    fn add_savings(&self, row: &SavingsRow) -> Result<(), Failed> {
+        let values = vec![
+            int(row.day.0)?,
+            text(row.model.as_str()),
+            text(row.cause.as_str()),
+            int(row.amount.get())?,
+            count(row.requests)?,
+            count(row.input)?,
+            count(row.cached)?,
+            count(row.output)?,
+        ];
+        self.exec(
+            "INSERT INTO savings VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET amount = amount + excluded.amount, requests = requests + excluded.requests,
+             input = input + excluded.input, cached = cached + excluded.cached, output = output + excluded.output",
+            values,
+        )?;
+        Ok(())
+    }
+
     /// Answers a question.
     pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
@@ -315,6 +357,8 @@ impl Store {
                 Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
                 Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
                 Query::Answer { .. } => Reply::Replay { stored: None },
+                Query::Savings { .. } => Reply::Savings { rows: Vec::new() },
+                Query::Decision { .. } | Query::Decisions { .. } => Reply::Decisions { records: Vec::new() },
             });
         }
         // An object that has not written since it was updated lacks the newer tables.
@@ -325,6 +369,12 @@ impl Store {
                 let rows = self.violations(*from, *to)?;
                 Ok(Reply::Violations { top: top(&rows), rows })
             }
+            Query::Savings { from, to } => self.savings(*from, *to).map(|rows| Reply::Savings { rows }),
+            Query::Decision { id } => self.records("SELECT body FROM decisions WHERE id = ?", vec![text(id.as_str())]),
+            Query::Decisions { after, limit } => self.records(
+                "SELECT body FROM decisions WHERE id > ? ORDER BY id LIMIT ?",
+                vec![text(after.as_str()), int(i64::from(*limit))?],
+            ),
             Query::Answer { key, hash } => {
                 let mut rows = self.rows(
                     "SELECT body FROM answers WHERE key = ? AND hash = ? ORDER BY part",
@@ -334,6 +384,31 @@ impl Store {
                 Ok(Reply::Replay { stored: if body.is_empty() { None } else { Some(parse(&body)?) } })
             }
         }
+    }
+
+    fn savings(&self, from: Timestamp, to: Timestamp) -> Result<Vec<SavingsRow>, Failed> {
+        let rows = self.rows(
+            "SELECT day, model, cause, amount, requests, input, cached, output FROM savings WHERE day >= ? AND day < ?
+             ORDER BY day, model, cause LIMIT ?",
+            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
+        )?;
+        let row = |mut r: Row| SavingsRow {
+            day: Timestamp(r.int()),
+            model: r.text(),
+            cause: r.text(),
+            amount: NanoUsd::new(r.int()),
+            requests: r.count(),
+            input: r.count(),
+            cached: r.count(),
+            output: r.count(),
+        };
+        Ok(rows.into_iter().map(row).collect())
+    }
+
+    fn records(&self, statement: &str, values: Vec<Value>) -> Result<Reply, Failed> {
+        let mut rows = self.rows(statement, values)?;
+        let records = rows.iter_mut().map(|r| parse(&r.text())).collect::<Result<Vec<_>, _>>()?;
+        Ok(Reply::Decisions { records })
     }
 
     fn violations(&self, from: Timestamp, to: Timestamp) -> Result<Vec<ViolationRow>, Failed> {

@@ -54,6 +54,11 @@ pub struct Perf {
 }
 
 impl Perf {
+    /// Nothing yet, from now on.
+    pub fn new(now: Timestamp) -> Perf {
+        Perf { at: now, ..Perf::default() }
+    }
+
     /// An attempt ended. What came from our own cache says nothing of a provider.
     pub fn add(&mut self, now: Timestamp, attempt: &Attempt) {
         if attempt.outcome == Outcome::Cached {

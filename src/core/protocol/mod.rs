@@ -6,13 +6,16 @@
 
 mod state;
 
-pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, Totals, UsageRow, ViolationRow};
+pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, ProviderRow, Totals, UsageRow, ViolationRow};
 
 use crate::budget::{AccountKey, Measure};
 use crate::config::{Config, Step};
 use crate::ids::{PermitId, TenantId};
+use crate::perf::{Seen, View};
 use crate::price::Usage;
 use crate::retry::Class;
+use crate::route::Record;
+use crate::savings::{Saved, SavingsRow};
 use crate::units::{Amount, Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -102,6 +105,29 @@ pub enum Command {
         /// Before this time.
         to: Timestamp,
     },
+    /// How the targets perform, and what their breakers do.
+    Providers,
+    /// What requests cost, saved and would have cost, by day.
+    Savings {
+        /// From the day of this time on.
+        from: Timestamp,
+        /// Before this time.
+        to: Timestamp,
+    },
+    /// The recorded decision of a request.
+    Decision {
+        /// The request's id.
+        id: String,
+    },
+    /// Recorded decisions, oldest first.
+    Decisions {
+        /// After the request with this id; from the beginning if empty.
+        after: String,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Somebody judges an answer.
+    Feedback(Feedback),
     /// Do what is due.
     Tick,
     /// Delete the tenant and all it stored.
@@ -136,6 +162,20 @@ pub struct Admit {
     /// What makes it the same as an earlier one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub idempotency: Option<Idempotency>,
+    /// What the isolate knows of targets; `None` if it does not want to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<Seen>,
+}
+
+/// What somebody thinks of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The request's id. A request is judged once.
+    pub request: String,
+    /// Who answered it: `provider/model`.
+    pub target: String,
+    /// How good it was, in thousandths, 0 to 1,000.
+    pub score: u16,
 }
 
 /// The most tokens that a request can use.
@@ -175,7 +215,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// How a request ended. Carries all that is needed to settle it even if the object has forgotten the
 /// permit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The permit.
     pub permit: PermitId,
@@ -187,6 +227,12 @@ pub struct Report {
     pub holds: Vec<Hold>,
     /// One entry for each attempt, in order. Empty: nothing was sent, the permit is released.
     pub attempts: Vec<Attempt>,
+    /// What it saved, where the tenant states a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Box<Saved>>,
+    /// The decision, where it is to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<Record>>,
 }
 
 /// What is held in one account.
@@ -375,6 +421,21 @@ pub enum Reply {
         #[serde(default)]
         stored: Option<StoredAnswer>,
     },
+    /// How the targets perform, by name and region.
+    Providers {
+        /// One row for each target, and one for each region that it was asked from.
+        rows: Vec<ProviderRow>,
+    },
+    /// Savings.
+    Savings {
+        /// One row a day, model and cause.
+        rows: Vec<SavingsRow>,
+    },
+    /// Recorded decisions.
+    Decisions {
+        /// The records.
+        records: Vec<Record>,
+    },
     /// Due work was done.
     Ticked {
         /// Whether clean-up was due.
@@ -413,6 +474,12 @@ pub struct Permit {
     /// Whether the key is served first when there is too much to do.
     #[serde(default, skip_serializing_if = "is_default")]
     pub critical: bool,
+    /// What is known of targets, where the isolate knows something else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<Box<View>>,
+    /// The target (`provider/model`) whose breaker this request probes: it alone may ask it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub probe: Option<String>,
 }
 
 /// Why a request may not pass.
@@ -570,6 +637,28 @@ mod tests {
         ] {
             stays::<Denial>(why);
         }
+        for command in [
+            r#"{"t":"providers"}"#,
+            r#"{"t":"savings","from":1,"to":2}"#,
+            r#"{"t":"decision","id":"01"}"#,
+            r#"{"t":"decisions","after":"","limit":5}"#,
+            r#"{"t":"feedback","request":"01","target":"p/m","score":900}"#,
+            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"view":{"n":7,"r":"FRA"}}"#,
+        ] {
+            stays::<Command>(command);
+        }
+        stays::<Report>(
+            r#"{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[],"attempts":[{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"}],"saved":{"m":"fast","p":"x","d":{"route":5}}}"#,
+        );
+        stays::<Reply>(
+            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[],"limit":null,"report_within":200,"view":{"n":7,"r":[{"t":"p/m","g":9}]},"probe":"p/m"}"#,
+        );
+        stays::<Reply>(
+            r#"{"t":"providers","rows":[{"target":"p/m","region":"FRA","state":"open","until":9,"opens":1,"attempts":5,"failed":2,"classes":{"ok":3,"server":2},"first_ms":[1,2,3],"total_ms":[4,5,6],"first_now_ms":7,"total_now_ms":8,"tokens_per_second":9,"cached":10,"cost_per_mtok":11,"price":"p/m","feedback":-12,"at":13}]}"#,
+        );
+        stays::<Reply>(
+            r#"{"t":"savings","rows":[{"day":0,"model":"fast","cause":"cache","amount":-5,"requests":1,"input":2,"cached":3,"output":4}]}"#,
+        );
         // What version 1 knew of a denial is still read.
         let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
         assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));

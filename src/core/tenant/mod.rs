@@ -19,7 +19,9 @@ mod admit;
 mod apply;
 mod books;
 mod claims;
+mod decisions;
 mod facts;
+mod health;
 mod keys;
 mod ledger;
 mod rules;
@@ -29,14 +31,19 @@ mod views;
 mod violations;
 
 pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
-pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
+pub use decisions::{MAX_PER_MINUTE, MAX_RECORDS};
+pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot, TargetHealth};
+pub use health::{MAX_HEALTH, MAX_REGIONS};
 pub use keys::Key;
 pub use violations::top;
 
+use decisions::{MAX_PAGE, day};
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
 use crate::protocol::{Command, Reply, StoredAnswer, UsageRow, ViolationRow};
+use crate::route::Record;
+use crate::savings::SavingsRow;
 use crate::units::{Millis, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -76,6 +83,15 @@ pub enum Write {
     Usage(Vec<UsageRow>),
     /// Add to the counters of denials.
     Violations(Vec<ViolationRow>),
+    /// Add to the sums of savings.
+    Savings(Vec<SavingsRow>),
+    /// Keep the record of a decision, by its request's id.
+    Decision(Box<Record>),
+    /// Forget all but so many records of decisions: those with the largest ids stay.
+    TrimDecisions {
+        /// How many stay.
+        keep: u64,
+    },
     /// Store a configuration version.
     Config(Box<StoredConfig>),
     /// Insert or replace a key.
@@ -138,6 +154,25 @@ pub enum Query {
         /// Hash of the idempotency key.
         hash: String,
     },
+    /// Sums of savings of the days in `[from, to)`.
+    Savings {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
+    },
+    /// The record of a request's decision.
+    Decision {
+        /// The request's id.
+        id: String,
+    },
+    /// Records of decisions by id.
+    Decisions {
+        /// After this one.
+        after: String,
+        /// At most so many.
+        limit: u32,
+    },
     /// Counters of denials in `[from, to)`. [`top`] tells who leads.
     Violations {
         /// From.
@@ -181,6 +216,8 @@ pub struct Tenant {
     keys: BTreeMap<String, Key>,
     ledger: Ledger,
     claims: claims::Claims,
+    /// How many decisions were recorded of late.
+    recorded: decisions::Recorded,
     /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
     begun: bool,
     /// When the alarm will ring, as far as this life knows.
@@ -261,6 +298,16 @@ impl Tenant {
                 }
                 Answer::Read(Query::Usage { from, to })
             }
+            Command::Savings { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, self.idle(now), &mut writes);
+                }
+                Answer::Read(Query::Savings { from: day(from), to })
+            }
+            Command::Providers => Answer::Reply(Reply::Providers { rows: self.ledger.health.rows(now) }),
+            Command::Decision { id } => Answer::Read(Query::Decision { id }),
+            Command::Decisions { after, limit } => Answer::Read(Query::Decisions { after, limit: limit.clamp(1, MAX_PAGE) }),
+            Command::Feedback(feedback) => Answer::Reply(self.feedback(now, &feedback, &mut writes)),
             Command::Tick => Answer::Reply(self.tick(now, &mut writes)),
             Command::Delete => {
                 // The next life of this name must not take the permits of this one for its own.
@@ -348,20 +395,24 @@ impl Tenant {
 
     /// Writes a snapshot with the counters since the last one. With `tidy`, unused credit is returned.
     fn snapshot(&mut self, now: Timestamp, tidy: bool, writes: &mut Vec<Write>) {
-        if !self.ledger.dirty && self.ledger.tally.is_empty() && self.ledger.violations.is_empty() {
+        let counted = !self.ledger.tally.is_empty() || !self.ledger.violations.is_empty() || !self.ledger.savings.is_empty();
+        if !self.ledger.dirty && !counted {
             return;
         }
         // The snapshot must know which life it belongs to.
         if let Some(started) = self.ledger.announce() {
             self.record(now, vec![started], writes);
         }
-        let (snapshot, rows, violations) = self.ledger.snapshot(now, tidy);
+        let (snapshot, rows, violations, savings) = self.ledger.snapshot(now, tidy);
         writes.push(Write::Snapshot(Box::new(snapshot)));
         if !rows.is_empty() {
             writes.push(Write::Usage(rows));
         }
         if !violations.is_empty() {
             writes.push(Write::Violations(violations));
+        }
+        if !savings.is_empty() {
+            writes.push(Write::Savings(savings));
         }
     }
 

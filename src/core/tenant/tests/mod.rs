@@ -7,6 +7,7 @@ mod crashes;
 mod limits;
 mod operators;
 mod properties;
+mod routing;
 mod rows;
 mod settlement;
 mod stored;
@@ -30,6 +31,8 @@ struct Desk {
     /// All writes so far.
     writes: Vec<Write>,
     answers: BTreeMap<(String, String), StoredAnswer>,
+    savings: Vec<SavingsRow>,
+    records: Vec<Record>,
 }
 
 /// A configuration from JSON. A permit lives for 60 s unless it says otherwise.
@@ -62,7 +65,16 @@ impl Desk {
     /// A tenant that is not there.
     fn empty() -> Desk {
         let (tenant, stored) = (Tenant::default(), Stored::default());
-        Desk { tenant, now: START, stored, alarm: None, writes: Vec::new(), answers: BTreeMap::new() }
+        Desk {
+            tenant,
+            now: START,
+            stored,
+            alarm: None,
+            writes: Vec::new(),
+            answers: BTreeMap::new(),
+            savings: Vec::new(),
+            records: Vec::new(),
+        }
     }
 
     fn configure(&mut self, text: &str) {
@@ -111,7 +123,9 @@ impl Desk {
                     self.stored.claims.retain(|c| (&c.key, &c.hash) != (key, hash));
                     self.answers.remove(&(key.clone(), hash.clone()));
                 }
-                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } => {}
+                Write::Savings(rows) => self.savings.extend(rows.iter().cloned()),
+                Write::Decision(record) => self.records.push((**record).clone()),
+                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } | Write::TrimDecisions { .. } => {}
             }
         }
         assert_eq!(outcome.broken, Vec::<String>::new());
@@ -252,5 +266,6 @@ fn report(permit: &Permit, costs: &[i64]) -> Report {
         admitted_at: permit.at,
         holds: permit.holds.clone(),
         attempts: costs.iter().map(|cost| attempt(*cost)).collect(),
+        ..Report::default()
     }
 }
