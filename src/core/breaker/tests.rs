@@ -8,7 +8,7 @@ fn permit(seq: u64) -> PermitId {
 }
 
 fn policy() -> BreakerPolicy {
-    BreakerPolicy::default()
+    BreakerPolicy { cooldown_s: 5, max_cooldown_s: 120, ..BreakerPolicy::default() }
 }
 
 /// A breaker that is open since 0.

@@ -411,7 +411,7 @@ mod tests {
             assert!(error.contains(told), "{alias}: {error}");
         }
         for (document, told) in [
-            (r#"{"breaker":{"max_cooldown_s":4}}"#, "breaker.max_cooldown_s: 4 is not between 5 and"),
+            (r#"{"breaker":{"max_cooldown_s":1}}"#, "breaker.max_cooldown_s: 1 is not between 2 and"),
             (r#"{"breaker":{"error_percent":0}}"#, "breaker.error_percent"),
             (r#"{"retry":{"max_attempts":0}}"#, "retry.max_attempts"),
             (r#"{"savings":{"baseline":"x"}}"#, "savings.baseline"),
@@ -423,13 +423,21 @@ mod tests {
 
     #[test]
     fn breakers_and_retries_survive_a_round_trip() {
-        let text = r#"{"breaker":{"cooldown_s":2},"retry":{"hedge":true},"savings":{"baseline":"a/b"},"decisions":{"failures":true}}"#;
+        let text = r#"{"breaker":{"cooldown_s":3},"retry":{"hedge":true},"savings":{"baseline":"a/b"},"decisions":{"failures":true}}"#;
         let config: Config = serde_json::from_str(text).unwrap();
         let again: Config = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
-        assert_eq!((again.breaker.cooldown_s, again.retry.hedge, again.decisions.failures), (2, true, true));
+        assert_eq!((again.breaker.cooldown_s, again.retry.hedge, again.decisions.failures), (3, true, true));
         assert_eq!(again, config);
         // What was not said is not written: an older reader is not told of it.
         assert!(!serde_json::to_string(&Config::default()).unwrap().contains("breaker"));
+    }
+
+    #[test]
+    fn decisions_are_sampled() {
+        let policy = |sample_per_mille, failures| super::super::DecisionPolicy { sample_per_mille, failures };
+        let kept = |policy: super::super::DecisionPolicy, troubled| (0..5_000).filter(|n| policy.keeps(*n, troubled)).count();
+        assert_eq!([kept(policy(0, false), true), kept(policy(10, false), true), kept(policy(1_000, false), false)], [0, 50, 5_000]);
+        assert_eq!([kept(policy(0, true), true), kept(policy(0, true), false)], [5_000, 0]);
     }
 
     #[test]

@@ -34,8 +34,8 @@ impl Default for BreakerPolicy {
             error_percent: 50,
             min_requests: 10,
             window_s: 30,
-            cooldown_s: 5,
-            max_cooldown_s: 120,
+            cooldown_s: 2,
+            max_cooldown_s: 10,
             max_retry_after_s: 60,
         }
     }
@@ -104,6 +104,14 @@ pub struct DecisionPolicy {
 impl Default for DecisionPolicy {
     fn default() -> DecisionPolicy {
         DecisionPolicy { sample_per_mille: 10, failures: false }
+    }
+}
+
+impl DecisionPolicy {
+    /// Whether a request's decision is kept. `random` are 64 random bits; `troubled`: it did not get a whole
+    /// answer at its first attempt.
+    pub fn keeps(&self, random: u64, troubled: bool) -> bool {
+        (self.failures && troubled) || random.checked_rem(1_000).unwrap_or(0) < u64::from(self.sample_per_mille)
     }
 }
 

@@ -120,6 +120,19 @@ impl Plan {
         self.targets.iter().chain(&self.context_fallbacks).chain(&self.policy_fallbacks)
     }
 
+    /// The plan without some providers: what it holds is then no longer held at these. Empty if no target is
+    /// left.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&str) -> bool) -> Plan {
+        let left = |targets: &[Target]| targets.iter().filter(|t| !gone(&t.provider)).cloned().collect();
+        Plan {
+            targets: left(&self.targets),
+            context_fallbacks: left(&self.context_fallbacks),
+            policy_fallbacks: left(&self.policy_fallbacks),
+            ..self.clone()
+        }
+    }
+
     /// The most that the request can cost, and the input's part of it, at the dearest target.
     pub fn worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> (NanoUsd, NanoUsd) {
         let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
@@ -178,6 +191,7 @@ mod tests {
         let plan = plan("a", &config, &catalog()).unwrap();
         assert_eq!(plan.worst_case(1_000_000, Some(0), 1).0.to_string(), "9");
         assert_eq!(plan.providers(), ["openai", "sim"]);
+        assert_eq!(plan.without(|p| p == "sim").providers(), ["openai"]);
         assert_eq!(plan.baseline.map(|b| b.name()).as_deref(), Some("sim/long"));
     }
 

@@ -4,16 +4,20 @@
 //! permit has come and with it what the tenant's object knows of targets. [`Record`] keeps both, so that a
 //! decision can be explained, and [`replay`] can tell what another configuration would have done.
 
+mod blocked;
 mod chance;
 mod filter;
 mod inputs;
 mod record;
+mod refusal;
 mod strategy;
 
+pub use blocked::blocked;
 pub use chance::{mix, race};
 pub use filter::{Dropped, Reason};
 pub use inputs::{Ask, Candidate, Gate, Inputs, Question, Role};
 pub use record::{Change, MAX_ID, Record, Replayed, Tried, rebuilt, replay};
+pub use refusal::refused;
 
 use crate::config::Strategy;
 use serde::{Deserialize, Serialize};

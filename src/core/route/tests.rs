@@ -7,14 +7,17 @@ mod strategies;
 use super::*;
 use crate::catalog::Catalog;
 use crate::config::{Capability, Config, Quality};
+use crate::failure::Failure;
 use crate::perf::{View, ViewRow};
 use crate::plan::{Plan, plan};
 use crate::units::{NanoUsd, Timestamp};
+use std::sync::OnceLock;
 
-thread_local! {
-    /// With the providers `p` and `q`. Its price list is read once.
-    pub(super) static CATALOG: Catalog =
-        Catalog::new(Some(r#"{"p":{"base_url":"https://p/v1","api_key_env":"K"},"q":{"base_url":"https://q/v1","api_key_env":"K"}}"#)).unwrap();
+/// With the providers `p` and `q`. Its price list is read once.
+pub(super) fn catalog() -> &'static Catalog {
+    static CATALOG: OnceLock<Catalog> = OnceLock::new();
+    let providers = r#"{"p":{"base_url":"https://p/v1","api_key_env":"K"},"q":{"base_url":"https://q/v1","api_key_env":"K"}}"#;
+    CATALOG.get_or_init(|| Catalog::new(Some(providers)).unwrap())
 }
 
 /// The plan of an alias `a` with this text, at a provider `p` whose prices are given in the document.
@@ -24,7 +27,7 @@ pub(super) fn planned(alias: &str, prices: &str) -> Plan {
     );
     let config: Config = serde_json::from_str(&text).unwrap();
     assert_eq!(config.validate(), Ok(()), "{text}");
-    CATALOG.with(|catalog| plan("a", &config, catalog)).unwrap()
+    plan("a", &config, catalog()).unwrap()
 }
 
 /// A question about it, with nothing known.

@@ -97,3 +97,26 @@ fn of_several_reasons_the_most_hopeful_is_told() {
     let decision = asked.decide(1);
     assert_eq!(decision.refusal().and_then(|r| r.retry_after(Timestamp(asked.at))), Some(500_000));
 }
+
+#[test]
+fn a_refusal_tells_what_would_help() {
+    let told = |asked: &Asked| {
+        let inputs = asked.inputs(1);
+        refused(&inputs, &decide(&inputs)).unwrap()
+    };
+    let mut asked =
+        Asked::new(r#"{"targets":["p/a",{"target":"q/b","context_tokens":10,"lacks":["tools"],"quality":0.1}],"min_quality":0.2}"#);
+    let inputs = asked.inputs(1);
+    assert_eq!(refused(&inputs, &decide(&inputs)), None);
+    asked.row("p/a", ViewRow { gate: Gate::Open(Timestamp(1_002_500)), ..ViewRow::default() });
+    let attempts = ["p/a: its breaker is open", "q/b: about 1000 tokens are more than its window of 10"].map(str::to_owned).to_vec();
+    assert_eq!(told(&asked), Failure::Upstream { attempts, retry_after: Some(3) });
+    asked.plan.targets.remove(0);
+    assert!(matches!(told(&asked), Failure::InvalidRequest { param, .. } if param == "messages"));
+    asked.ask.needs = [Capability::Tools].into();
+    assert!(matches!(told(&asked), Failure::InvalidRequest { param, .. } if param == "model"));
+    asked.ask = Ask::new(4, 4, None, 1);
+    assert!(matches!(told(&asked), Failure::ModelNotFound { why, .. } if why.contains("its quality 0.1 is below 0.2")));
+    asked.ask.max_cost = Some(NanoUsd::new(1));
+    assert!(matches!(told(&asked), Failure::MaxCostExceeded { cap, .. } if cap.contains("its own")));
+}

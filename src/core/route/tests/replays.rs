@@ -10,16 +10,12 @@ fn config(text: &str) -> Config {
     serde_json::from_str(text).unwrap()
 }
 
-fn catalog() -> Catalog {
-    CATALOG.with(Catalog::clone)
-}
-
 const PRICES: &str =
     r#""prices":{"p/*":{"input_usd_per_mtok":"2","output_usd_per_mtok":"2"},"q/*":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}}"#;
 
 /// A record of a request that used 1,000 tokens at the target that was decided first.
 fn record(id: &str, alias: &str) -> Record {
-    let asked = Asked { plan: plan("a", &config(alias), &catalog()).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
+    let asked = Asked { plan: plan("a", &config(alias), catalog()).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
     let inputs = asked.inputs(9);
     let decision = decide(&inputs);
     let (provider, model) = decision.order[0].split_once('/').unwrap();
@@ -50,7 +46,7 @@ fn a_record_tells_what_came_of_it() {
 fn another_configuration_moves_and_denies() {
     let now = format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{PRICES}}}"#);
     let records = [record("01", &now), record("02", &now)];
-    let with = |alias: &str| replay(&records, &config(&format!(r#"{{"models":{{{alias}}},{PRICES}}}"#)), 4, &catalog());
+    let with = |alias: &str| replay(&records, &config(&format!(r#"{{"models":{{{alias}}},{PRICES}}}"#)), 4, catalog());
     // The cheaper one first.
     let cheapest = with(r#""a":{"targets":["p/x","q/y"],"strategy":"cheapest"}"#);
     assert_eq!((cheapest.requests, cheapest.moved, cheapest.denied_after), (2, 2, 0));
@@ -69,13 +65,13 @@ fn another_configuration_moves_and_denies() {
 #[test]
 fn what_was_known_of_a_target_is_known_again() {
     let now = config(&format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{PRICES}}}"#));
-    let mut asked = Asked { plan: plan("a", &now, &catalog()).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
+    let mut asked = Asked { plan: plan("a", &now, catalog()).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
     asked.row("q/y", ViewRow { gate: Gate::Open(Timestamp(9)), cached: 100, ..ViewRow::default() });
     asked.blocked.insert("q".to_owned(), "budget:q".to_owned());
     let inputs = asked.inputs(9);
     let record = Record::new("01", inputs.clone(), decide(&inputs));
     let other = config(&format!(r#"{{"models":{{"a":{{"targets":["q/y","q/new"]}}}},{PRICES}}}"#));
-    let replayed = replay(&[record], &other, 4, &catalog());
+    let replayed = replay(&[record], &other, 4, catalog());
     // The budget of the provider is empty, for its other models too.
     assert_eq!(replayed.changes[0].denied.as_deref(), Some("budget:q of its provider has nothing left"));
 }
@@ -95,7 +91,7 @@ proptest! {
                 "strategy":"{strategy}","min_quality":0.3,"max_latency_ms":2000,"context_fallbacks":["q/long"]}}}},{PRICES}}}"#
         );
         let (config, catalog) = (config(&text), catalog());
-        let mut asked = Asked { plan: plan("a", &config, &catalog).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
+        let mut asked = Asked { plan: plan("a", &config, catalog).unwrap(), ..Asked::new(r#"{"target":"p/x"}"#) };
         for (name, (first_ms, total_ms, errors, cached, quality, gate, busy)) in ["p/a", "p/b", "q/c", "q/long"].iter().zip(rows) {
             let until = Timestamp(asked.at + 500);
             let gate = match gate { -2 => Gate::Open(until), -1 => Gate::Throttled(until), _ => Gate::Closed };
@@ -111,10 +107,10 @@ proptest! {
         let decision = decide(&inputs);
         // Through text, as it is stored.
         let stored: Record = serde_json::from_str(&serde_json::to_string(&Record::new("01", inputs, decision)).unwrap()).unwrap();
-        let again = rebuilt(&stored.inputs, &plan("a", &config, &catalog).unwrap(), stored.inputs.config);
+        let again = rebuilt(&stored.inputs, &plan("a", &config, catalog).unwrap(), stored.inputs.config);
         prop_assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&stored.inputs).unwrap());
         prop_assert_eq!(serde_json::to_string(&decide(&again)).unwrap(), serde_json::to_string(&stored.decision).unwrap());
-        let replayed = replay(std::slice::from_ref(&stored), &config, 3, &catalog);
+        let replayed = replay(std::slice::from_ref(&stored), &config, 3, catalog);
         prop_assert_eq!((replayed.moved, replayed.denied_before), (0, replayed.denied_after));
         prop_assert!(replayed.changes.is_empty());
     }

@@ -11,6 +11,7 @@ mod routing;
 mod rows;
 mod settlement;
 mod stored;
+mod storms;
 
 use super::*;
 use crate::budget::{Account, AccountKey};

@@ -78,8 +78,8 @@ fn an_open_breaker_is_told_at_once_and_probed_by_one() {
     isolate.fail();
     // The next question is answered with it, whoever asks.
     assert_eq!(isolate.ask("fast").probe, None);
-    assert_eq!(isolate.gate("p/m"), Gate::Open(Timestamp(START + 5_000)));
-    isolate.desk.now += 5_000;
+    assert_eq!(isolate.gate("p/m"), Gate::Open(Timestamp(START + 2_000)));
+    isolate.desk.now += 2_000;
     // Not by those who cannot use it, do not know of it, or ask nobody.
     assert_eq!(isolate.ask("other").probe, None);
     assert!(matches!(isolate.desk.admit_as("a", 1), Reply::Permit(Permit { probe: None, view: None, .. })));
@@ -97,8 +97,8 @@ fn a_kill_forgets_neither_the_breaker_nor_the_probe() {
     isolate.fail();
     isolate.desk.crash();
     isolate.ask("fast");
-    assert_eq!(isolate.gate("p/m"), Gate::Open(Timestamp(START + 5_000)));
-    isolate.desk.now += 5_000;
+    assert_eq!(isolate.gate("p/m"), Gate::Open(Timestamp(START + 2_000)));
+    isolate.desk.now += 2_000;
     let probe = isolate.ask("fast");
     assert!(probe.probe.is_some());
     isolate.desk.crash();
@@ -115,7 +115,7 @@ fn a_kill_forgets_neither_the_breaker_nor_the_probe() {
 fn a_probe_that_comes_back_unused_or_never_is_given_again() {
     let mut isolate = Isolate::new(ALIAS);
     isolate.fail();
-    isolate.desk.now += 5_000;
+    isolate.desk.now += 2_000;
     let probe = isolate.ask("fast");
     isolate.desk.report(&[report(&probe, &[])]);
     let probe = isolate.ask("fast");
@@ -176,7 +176,7 @@ fn without_use_for_it_nothing_travels() {
     // But a breaker does, and its end.
     isolate.fail();
     assert_eq!(isolate.ask("fast").view.unwrap().rows.len(), 1);
-    isolate.desk.now += 5_000;
+    isolate.desk.now += 2_000;
     let probe = isolate.ask("fast");
     isolate.report(&probe, attempt(5));
     assert_eq!(isolate.ask("fast").view.unwrap().rows, []);
