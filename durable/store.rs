@@ -1,7 +1,7 @@
 //! The only SQL. Statements are literals, values are bound, rows are read without
 //! `SqlCursor::one` (which never answers on zero rows).
 
-use tollgate_core::ids::TenantId;
+use tollgate_core::ids::{TenantId, ulid};
 use tollgate_core::protocol::{Counts, Reply, Totals, UsageRow, ViolationRow};
 use tollgate_core::savings::SavingsRow;
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
@@ -266,6 +266,7 @@ impl Store {
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM violations WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM savings WHERE day < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM decisions WHERE id < ?", vec![text(ulid(*before, 0))])?;
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {

@@ -241,6 +241,19 @@ mod tests {
     }
 
     #[test]
+    fn the_examples_of_the_guide_are_configurations() {
+        let guide = include_str!("../../../docs/routing.md");
+        let examples: Vec<&str> = guide.split("```json").skip(1).filter_map(|part| part.split("```").next()).collect();
+        assert!(examples.len() >= 12, "{}", examples.len());
+        for example in &examples {
+            assert_eq!(parse(example).map(|_| ()), Ok(()), "{example}");
+        }
+        // What is shown as the defaults are the defaults.
+        let config = |about: &str| parse(examples.iter().find(|e| e.contains(about)).unwrap()).unwrap();
+        assert_eq!((config("max_cooldown_s").breaker, config("max_backoff_ms").retry), (BreakerPolicy::default(), RetryPolicy::default()));
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_place() {
         for (text, told) in [
             (r#"{"limit":[]}"#, "unknown field `limit`"),

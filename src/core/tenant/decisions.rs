@@ -14,8 +14,8 @@ pub const MAX_RECORDS: u64 = 10_000;
 pub const MAX_PER_MINUTE: u32 = 120;
 /// Records between two times that the oldest are forgotten.
 const TRIM_EVERY: u32 = 256;
-/// Most records of one answer.
-pub const MAX_PAGE: u32 = 500;
+/// Most records of one answer: each has a few kilobytes.
+pub const MAX_PAGE: u32 = 200;
 /// A day.
 const DAY: Millis = 24 * 3_600_000;
 

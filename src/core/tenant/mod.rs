@@ -114,8 +114,8 @@ pub enum Write {
         /// Hash of the idempotency key.
         hash: String,
     },
-    /// Forget journal rows that are older than `before` and not newer than row `up_to`, counters
-    /// and configuration versions (but the current) older than `before`.
+    /// Forget journal rows that are older than `before` and not newer than row `up_to`, counters, savings,
+    /// records and configuration versions (but the current) older than `before`.
     Trim {
         /// Age.
         before: Timestamp,
@@ -304,6 +304,7 @@ impl Tenant {
                 }
                 Answer::Read(Query::Savings { from: day(from), to })
             }
+            Command::Providers if self.config.is_none() => Answer::Reply(Reply::NoTenant),
             Command::Providers => Answer::Reply(Reply::Providers { rows: self.ledger.health.rows(now) }),
             Command::Decision { id } => Answer::Read(Query::Decision { id }),
             Command::Decisions { after, limit } => Answer::Read(Query::Decisions { after, limit: limit.clamp(1, MAX_PAGE) }),
