@@ -4,19 +4,21 @@
 //! are additive only: new fields carry `#[serde(default)]`, nothing is renamed, and the pinned-bytes
 //! tests below fail when somebody forgets.
 
+mod permit;
 mod state;
 
+pub use permit::{Denial, Permit, Repeated};
 pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, ProviderRow, Totals, UsageRow, ViolationRow};
 
-use crate::budget::{AccountKey, Measure};
-use crate::config::{Config, Step};
+use crate::budget::AccountKey;
+use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
-use crate::perf::{Seen, View};
+use crate::perf::Seen;
 use crate::price::Usage;
 use crate::retry::Class;
 use crate::route::Record;
 use crate::savings::{Saved, SavingsRow};
-use crate::units::{Amount, Millis, NanoUsd, Timestamp, Tokens};
+use crate::units::{Amount, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -450,224 +452,5 @@ pub enum Reply {
     },
 }
 
-/// Leave to send one request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Permit {
-    /// Its name.
-    pub id: PermitId,
-    /// The gateway key's id.
-    pub key: String,
-    /// When it was given.
-    pub at: Timestamp,
-    /// What it holds.
-    pub holds: Vec<Hold>,
-    /// The request limit closest to its bound, for the response headers.
-    pub limit: Option<LimitState>,
-    /// The report should be sent within this many milliseconds after the end.
-    pub report_within: Millis,
-    /// The token limit closest to its bound, for the response headers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_limit: Option<LimitState>,
-    /// Rules in shadow mode that would have denied it: `limit:<id>`, `budget:<id>`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadow: Vec<String>,
-    /// Whether the key is served first when there is too much to do.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub critical: bool,
-    /// What is known of targets, where the isolate knows something else.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub view: Option<Box<View>>,
-    /// The target (`provider/model`) whose breaker this request probes: it alone may ask it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub probe: Option<String>,
-}
-
-/// Why a request may not pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
-pub enum Denial {
-    /// The key is unknown, revoked or expired.
-    Key,
-    /// The key may not use this model.
-    Model,
-    /// A limit.
-    Limit {
-        /// Its id.
-        limit: String,
-        /// Its window in seconds.
-        window_s: u32,
-        /// Until the request would pass if nothing else came.
-        retry_after: Millis,
-        /// Whose share: empty for the tenant as a whole.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        subject: String,
-        /// What is counted; requests where absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        measure: Option<Measure>,
-        /// How much is left, in the unit of the measure.
-        #[serde(default, skip_serializing_if = "is_default")]
-        remaining: u64,
-        /// Whether the request alone is more than the limit: waiting does not help.
-        #[serde(default, skip_serializing_if = "is_default")]
-        never: bool,
-        /// What to try instead, in this order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        steps: Vec<Step>,
-    },
-    /// A budget.
-    Budget {
-        /// Its id.
-        budget: String,
-        /// Its limit.
-        limit: NanoUsd,
-        /// Settled.
-        spent: NanoUsd,
-        /// Held, or possibly held by permits of an earlier life.
-        held: NanoUsd,
-        /// When the next period begins.
-        resets_at: Option<Timestamp>,
-        /// Whose share: empty for the tenant as a whole.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        subject: String,
-        /// What is left of it.
-        #[serde(default, skip_serializing_if = "is_default")]
-        remaining: NanoUsd,
-        /// What this request may cost at most to pass every budget that counts it and every cap, where
-        /// the budget that denies allows to lower `max_tokens`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        affordable: Option<NanoUsd>,
-        /// What to try instead, in this order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        steps: Vec<Step>,
-    },
-    /// It could cost more than the tenant allows one request.
-    MaxCost {
-        /// The most.
-        cap: NanoUsd,
-    },
-    /// Its session has spent what it may.
-    SessionCap {
-        /// The most in a window.
-        cap: NanoUsd,
-        /// What counts now, holds included.
-        used: NanoUsd,
-        /// Window in seconds.
-        window_s: u32,
-        /// Until the request would pass if nothing else came.
-        retry_after: Millis,
-    },
-    /// Its idempotency key was used before.
-    Idempotency {
-        /// How.
-        state: Repeated,
-        /// When to ask again.
-        retry_after: Millis,
-    },
-}
-
-/// How an idempotency key was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Repeated {
-    /// For another body.
-    Conflict,
-    /// For a request that is still under way.
-    InProgress,
-    /// Too many requests with such keys are under way to remember one more.
-    Full,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Bytes that a neighbouring version sends. They must stay readable.
-    #[test]
-    fn messages_of_version_1_stay_readable() {
-        let admit =
-            r#"{"v":1,"tenant":"acme","command":{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}"#;
-        let message: Message = serde_json::from_str(admit).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), admit);
-
-        let degraded = r#"{"v":1,"tenant":"acme","command":{"t":"degraded","key_hash":"ab","steps":[["limit:rpm","downgrade"]]}}"#;
-        let message: Message = serde_json::from_str(degraded).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), degraded);
-
-        let report = r#"{"v":1,"tenant":"acme","command":{"t":"report","reports":[{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[{"a":{"b":"m","p":0},"n":9}],"attempts":[{"provider":"p","model":"m","outcome":"ok","status":200,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1}]}]}}"#;
-        let message: Message = serde_json::from_str(report).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), report);
-
-        let permit = r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"m","s":"k","p":0},"n":9}],"limit":{"id":"rpm","limit":9,"window_s":60,"remaining":8,"reset":60000},"report_within":200}"#;
-        let reply: Reply = serde_json::from_str(permit).unwrap();
-        assert_eq!(serde_json::to_string(&reply).unwrap(), permit);
-
-        let denied = r#"{"t":"denied","why":{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null},"limit":null}"#;
-        let reply: Reply = serde_json::from_str(denied).unwrap();
-        assert_eq!(serde_json::to_string(&reply).unwrap(), denied);
-    }
-
-    /// What was added to them since.
-    #[test]
-    fn additions_to_version_1_stay_readable() {
-        fn stays<T: Serialize + serde::de::DeserializeOwned>(text: &str) {
-            let value: T = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&value).unwrap(), text);
-        }
-        stays::<Command>(
-            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}"#,
-        );
-        stays::<Command>(r#"{"t":"complete","permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}"#);
-        stays::<Command>(r#"{"t":"violations","from":1,"to":2}"#);
-        stays::<Command>(
-            r#"{"t":"update_key","id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}"#,
-        );
-        let sparse: Command = serde_json::from_str(r#"{"t":"update_key","id":"k"}"#).unwrap();
-        assert_eq!(sparse, Command::UpdateKey(KeyChange { id: "k".to_owned(), ..KeyChange::default() }));
-        stays::<Reply>(
-            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}"#,
-        );
-        for why in [
-            r#"{"why":"limit","limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}"#,
-            r#"{"why":"budget","budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}"#,
-            r#"{"why":"max_cost","cap":5}"#,
-            r#"{"why":"session_cap","cap":5,"used":4,"window_s":60,"retry_after":1}"#,
-            r#"{"why":"idempotency","state":"conflict","retry_after":0}"#,
-            r#"{"why":"idempotency","state":"in_progress","retry_after":0}"#,
-            r#"{"why":"idempotency","state":"full","retry_after":0}"#,
-        ] {
-            stays::<Denial>(why);
-        }
-        for command in [
-            r#"{"t":"providers"}"#,
-            r#"{"t":"savings","from":1,"to":2}"#,
-            r#"{"t":"decision","id":"01"}"#,
-            r#"{"t":"decisions","after":"","limit":5}"#,
-            r#"{"t":"feedback","request":"01","target":"p/m","score":900}"#,
-            r#"{"t":"admit","key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"view":{"n":7,"r":"FRA"}}"#,
-        ] {
-            stays::<Command>(command);
-        }
-        stays::<Report>(
-            r#"{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[],"attempts":[{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"}],"saved":{"m":"fast","p":"x","d":{"route":5}}}"#,
-        );
-        stays::<Reply>(
-            r#"{"t":"permit","id":{"e":1,"s":7},"key":"k","at":5,"holds":[],"limit":null,"report_within":200,"view":{"n":7,"r":[{"t":"p/m","g":9}]},"probe":"p/m"}"#,
-        );
-        stays::<Reply>(
-            r#"{"t":"providers","rows":[{"target":"p/m","region":"FRA","state":"open","until":9,"opens":1,"attempts":5,"failed":2,"classes":{"ok":3,"server":2},"first_ms":[1,2,3],"total_ms":[4,5,6],"first_now_ms":7,"total_now_ms":8,"tokens_per_second":9,"cached":10,"cost_per_mtok":11,"price":"p/m","feedback":-12,"at":13}]}"#,
-        );
-        stays::<Reply>(
-            r#"{"t":"savings","rows":[{"day":0,"model":"fast","cause":"cache","amount":-5,"requests":1,"input":2,"cached":3,"output":4}]}"#,
-        );
-        // What version 1 knew of a denial is still read.
-        let old: Denial = serde_json::from_str(r#"{"why":"limit","limit":"rpm","window_s":60,"retry_after":5}"#).unwrap();
-        assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
-        let live: Reply = serde_json::from_str(r#"{"t":"live","key":null,"limits":[],"budgets":[],"permits":1}"#).unwrap();
-        assert_eq!(live, Reply::Live(Live { permits: 1, ..Live::default() }));
-        stays::<Reply>(r#"{"t":"live","key":null,"models":[],"limits":[],"budgets":[],"permits":1,"orphans":0,"version":3}"#);
-        stays::<Reply>(r#"{"t":"replay","stored":{"status":200,"headers":[],"body":"{}"}}"#);
-        stays::<Reply>(
-            r#"{"t":"violations","rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}"#,
-        );
-    }
-}
+mod tests;

@@ -16,8 +16,12 @@ mod storms;
 use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
+use crate::protocol::StoredAnswer;
 use crate::protocol::{Admit, Attempt, BudgetState, Denial, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
+use crate::route::Record;
+use crate::savings::SavingsRow;
 use crate::units::{Amount, NanoUsd};
+use serde::Serialize;
 
 /// 2024-03-10T00:00:00Z, a Sunday.
 const START: i64 = 1_710_028_800_000;
