@@ -1,11 +1,13 @@
 //! The only SQL. Statements are literals, values are bound, rows are read without
 //! `SqlCursor::one` (which never answers on zero rows).
 
-use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Counts, Reply, Totals, UsageRow, ViolationRow};
+use tollgate_core::ids::{TenantId, ulid};
+use tollgate_core::protocol::{Reply, Totals};
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
-use tollgate_core::units::{NanoUsd, Timestamp};
+use tollgate_core::units::Timestamp;
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
+
+mod counters;
 
 /// Largest piece of a snapshot in bytes; a row may have 2 MB.
 const PART: usize = 1_000_000;
@@ -28,6 +30,9 @@ const TENANT_STEPS: &[&str] = &[
     "CREATE TABLE answers (key TEXT NOT NULL, hash TEXT NOT NULL, part INTEGER NOT NULL, body TEXT NOT NULL,
        PRIMARY KEY (key, hash, part))",
     "CREATE TABLE secrets (name TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE savings (day INTEGER NOT NULL, model TEXT NOT NULL, cause TEXT NOT NULL, amount INTEGER NOT NULL, requests INTEGER NOT NULL,
+       input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL, PRIMARY KEY (day, model, cause)) WITHOUT ROWID",
+    "CREATE TABLE decisions (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
@@ -218,6 +223,21 @@ impl Store {
                     self.add_violation(row)?;
                 }
             }
+            Write::Savings(rows) => {
+                for row in rows {
+                    self.add_savings(row)?;
+                }
+            }
+            Write::Decision(record) => {
+                self.exec("INSERT OR REPLACE INTO decisions (id, body) VALUES (?, ?)", vec![text(record.id.as_str()), json(record)?])?;
+            }
+            Write::TrimDecisions { keep } => {
+                // Ids are ULIDs: their order is that of time.
+                self.exec(
+                    "DELETE FROM decisions WHERE id <= (SELECT id FROM decisions ORDER BY id DESC LIMIT 1 OFFSET ?)",
+                    vec![count(*keep)?],
+                )?;
+            }
             Write::Config(config) => {
                 self.exec(
                     "INSERT INTO config (version, at, body) VALUES (?, ?, ?)",
@@ -257,6 +277,8 @@ impl Store {
                 self.exec("DELETE FROM journal WHERE at < ? AND n <= ?", vec![int(before.0)?, count(*up_to)?])?;
                 self.exec("DELETE FROM usage WHERE minute < ?", vec![int(before.0)?])?;
                 self.exec("DELETE FROM violations WHERE minute < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM savings WHERE day < ?", vec![int(before.0)?])?;
+                self.exec("DELETE FROM decisions WHERE id < ?", vec![text(ulid(*before, 0))])?;
                 self.exec("DELETE FROM config WHERE at < ? AND version < (SELECT max(version) FROM config)", vec![int(before.0)?])?;
             }
             Write::DeleteAll => {
@@ -270,6 +292,8 @@ impl Store {
                     "DELETE FROM claims",
                     "DELETE FROM answers",
                     "DELETE FROM secrets",
+                    "DELETE FROM savings",
+                    "DELETE FROM decisions",
                 ] {
                     self.exec(statement, Vec::new())?;
                 }
@@ -289,37 +313,6 @@ impl Store {
         Ok(())
     }
 
-    fn add_usage(&self, row: &UsageRow) -> Result<(), Failed> {
-        let c = row.counts;
-        let values = vec![
-            int(row.minute.0)?,
-            text(row.key.as_str()),
-            text(row.provider.as_str()),
-            text(row.model.as_str()),
-            int(i64::from(row.status))?,
-            text(row.outcome.as_str()),
-            count(c.requests)?,
-            count(c.input_tokens)?,
-            count(c.output_tokens)?,
-            int(c.cost.get())?,
-            count(c.latency_ms)?,
-        ];
-        self.exec(
-            "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-             ON CONFLICT DO UPDATE SET requests = requests + excluded.requests, input_tokens = input_tokens + excluded.input_tokens,
-             output_tokens = output_tokens + excluded.output_tokens, cost = cost + excluded.cost, latency_ms = latency_ms + excluded.latency_ms",
-            values,
-        )?;
-        Ok(())
-    }
-
-    fn add_violation(&self, row: &ViolationRow) -> Result<(), Failed> {
-        let values =
-            vec![int(row.minute.0)?, text(row.key.as_str()), text(row.rule.as_str()), int(i64::from(row.shadow))?, count(row.count)?];
-        self.exec("INSERT INTO violations VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET count = count + excluded.count", values)?;
-        Ok(())
-    }
-
     /// Answers a question.
     pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
@@ -327,6 +320,8 @@ impl Store {
                 Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
                 Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
                 Query::Answer { .. } => Reply::Replay { stored: None },
+                Query::Savings { .. } => Reply::Savings { rows: Vec::new() },
+                Query::Decision { .. } | Query::Decisions { .. } => Reply::Decisions { records: Vec::new() },
             });
         }
         // An object that has not written since it was updated lacks the newer tables.
@@ -337,6 +332,12 @@ impl Store {
                 let rows = self.violations(*from, *to)?;
                 Ok(Reply::Violations { top: top(&rows), rows })
             }
+            Query::Savings { from, to } => self.savings(*from, *to).map(|rows| Reply::Savings { rows }),
+            Query::Decision { id } => self.records("SELECT body FROM decisions WHERE id = ?", vec![text(id.as_str())]),
+            Query::Decisions { after, limit } => self.records(
+                "SELECT body FROM decisions WHERE id > ? ORDER BY id LIMIT ?",
+                vec![text(after.as_str()), int(i64::from(*limit))?],
+            ),
             Query::Answer { key, hash } => {
                 let mut rows = self.rows(
                     "SELECT body FROM answers WHERE key = ? AND hash = ? ORDER BY part",
@@ -346,41 +347,6 @@ impl Store {
                 Ok(Reply::Replay { stored: if body.is_empty() { None } else { Some(parse(&body)?) } })
             }
         }
-    }
-
-    fn violations(&self, from: Timestamp, to: Timestamp) -> Result<Vec<ViolationRow>, Failed> {
-        let rows = self.rows(
-            "SELECT minute, key, rule, shadow, count FROM violations WHERE minute >= ? AND minute < ?
-             ORDER BY minute, key, rule, shadow LIMIT ?",
-            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
-        )?;
-        let violation =
-            |mut r: Row| ViolationRow { minute: Timestamp(r.int()), key: r.text(), rule: r.text(), shadow: r.int() != 0, count: r.count() };
-        Ok(rows.into_iter().map(violation).collect())
-    }
-
-    fn usage(&self, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, Failed> {
-        let rows = self.rows(
-            "SELECT minute, key, provider, model, status, outcome, requests, input_tokens, output_tokens, cost, latency_ms
-             FROM usage WHERE minute >= ? AND minute < ? ORDER BY minute, key, provider, model, status, outcome LIMIT ?",
-            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
-        )?;
-        let usage = rows.into_iter().map(|mut r| UsageRow {
-            minute: Timestamp(r.int()),
-            key: r.text(),
-            provider: r.text(),
-            model: r.text(),
-            status: u16::try_from(r.int()).unwrap_or(0),
-            outcome: r.text(),
-            counts: Counts {
-                requests: r.count(),
-                input_tokens: r.count(),
-                output_tokens: r.count(),
-                cost: NanoUsd::new(r.int()),
-                latency_ms: r.count(),
-            },
-        });
-        Ok(usage.collect())
     }
 
     /// Remembers a tenant.

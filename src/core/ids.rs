@@ -48,7 +48,7 @@ impl fmt::Display for TenantId {
 
 /// A permit's name: the life of the object that issued it (`epoch`, counted from 1) and a running
 /// number inside that life. Ordered as issued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct PermitId {
     /// Which life of the tenant's object issued it.
     #[serde(rename = "e")]

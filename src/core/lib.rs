@@ -16,7 +16,10 @@
 //! | [`tenant`] | the ledger: joins the above into one machine, `Command → (Reply, Writes, alarm)` |
 //! | [`directory`] | which tenants exist and what they spent |
 //! | [`catalog`], [`price`] | providers, models and prices as rows of data; the cost of a request |
-//! | [`plan`] | from a model's name to the targets to try |
+//! | [`plan`], [`route`] | from a model's name to the targets to try, and their order |
+//! | [`breaker`], [`retry`] | which targets are left alone; what is tried again |
+//! | [`perf`] | how providers perform, learnt from settlements |
+//! | [`savings`] | what requests would have cost otherwise |
 //! | [`cache`] | what makes two requests the same, and which answers may be kept |
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
 //! | [`egress`] | which addresses requests may go to |
@@ -26,6 +29,7 @@
 #![cfg_attr(test, expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests may panic: that is how they fail"))]
 
 pub mod auth;
+pub mod breaker;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
@@ -38,10 +42,14 @@ pub mod failure;
 pub mod ids;
 pub mod keyring;
 pub mod limit;
+pub mod perf;
 pub mod plan;
 pub mod price;
 pub mod protocol;
 pub mod secret;
+pub mod retry;
+pub mod route;
+pub mod savings;
 pub mod sse;
 pub mod tenant;
 pub mod units;

@@ -189,6 +189,7 @@ fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, dec
             .idempotency
             .as_ref()
             .map(|(key_hash, body_hash)| Idempotency { key_hash: key_hash.clone(), body_hash: body_hash.clone() }),
+        ..Admit::default()
     }
 }
 

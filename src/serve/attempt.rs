@@ -313,6 +313,7 @@ fn failed(target: &Target, miss: &Miss, call: &Call, latency: Millis) -> Attempt
         price: target.price.id.clone(),
         latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
         first_byte_ms: 0,
+        ..Attempt::default()
     }
 }
 

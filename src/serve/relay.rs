@@ -44,6 +44,7 @@ pub fn stored<W: World + Clone + 'static>(
         price: String::new(),
         latency_ms: u32::try_from(now.since(facts.clock.started)).unwrap_or(u32::MAX),
         first_byte_ms: 0,
+        ..Attempt::default()
     };
     held.complete(world, &found.kept.content_type, &found.bytes);
     held.settle(world, isolate, vec![attempt]);
@@ -220,6 +221,7 @@ fn ended(target: &Target, outcome: Outcome, usage: Usage, estimated: bool, laten
         price: target.price.id.clone(),
         latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
         first_byte_ms: u32::try_from(first_byte).unwrap_or(u32::MAX),
+        ..Attempt::default()
     }
 }
 

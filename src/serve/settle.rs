@@ -103,7 +103,7 @@ fn tell<W: World + Clone + 'static>(world: &W, tenant: &TenantId, command: Comma
 }
 
 fn report(permit: Permit, attempts: Vec<Attempt>) -> Report {
-    Report { permit: permit.id, key: permit.key, admitted_at: permit.at, holds: permit.holds, attempts }
+    Report { permit: permit.id, key: permit.key, admitted_at: permit.at, holds: permit.holds, attempts, ..Report::default() }
 }
 
 /// A reply of a tenant's object that came after its request gave up: a permit in it is released.

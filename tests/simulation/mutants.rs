@@ -23,11 +23,14 @@ pub enum Mutant {
     DuplicatesAreNew,
     /// Alarms never ring.
     AlarmsAreLost,
+    /// The disk forgets who has a probe.
+    ProbesAreForgotten,
     /// Minute counters are added twice.
     CountersAddTwice,
 }
 
-pub const ALL: [Mutant; 11] = [
+pub const ALL: [Mutant; 12] = [
+    Mutant::ProbesAreForgotten,
     Mutant::AgesAreForgotten,
     Mutant::ClaimsAreForgotten,
     Mutant::CreditIsForgotten,

@@ -73,6 +73,8 @@ impl Store {
                 }
                 // Denials may be lost by a kill: nothing hangs on them.
                 Write::Violations(_) => {}
+                // The books do not hang on these.
+                Write::Savings(_) | Write::Decision(_) | Write::TrimDecisions { .. } => {}
                 Write::Usage(rows) => rows.iter().for_each(|row| self.add_usage(row)),
                 Write::Config(config) => {
                     // An older snapshot is compared with a newer one only under the same configuration.
@@ -158,6 +160,7 @@ impl Store {
     fn mutated(&self, facts: &[Fact]) -> Vec<Fact> {
         match self.mutant {
             Some(Mutant::CreditIsForgotten) => facts.iter().filter(|f| !matches!(f, Fact::Credit { .. })).cloned().collect(),
+            Some(Mutant::ProbesAreForgotten) => facts.iter().filter(|f| !matches!(f, Fact::Probe { .. })).cloned().collect(),
             Some(Mutant::PermitsLeaveNoOrphans) => {
                 let mut facts = facts.to_vec();
                 for fact in &mut facts {

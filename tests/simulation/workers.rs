@@ -5,6 +5,7 @@ use crate::oracle::{Broken, End};
 use crate::world::{Input, World};
 use std::collections::BTreeMap;
 use tollgate_core::ids::PermitId;
+use tollgate_core::perf::Seen;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Admit, Attempt, Command, Idempotency, Outcome, Permit, Reply, Report, StoredAnswer, TokenBound};
 use tollgate_core::units::NanoUsd;
@@ -49,7 +50,7 @@ impl World {
     pub fn request(&mut self) -> Result<(), Broken> {
         let w = self.chance.below(self.workers.len());
         let Some(key_hash) = self.some_key() else { return Ok(()) };
-        let model = self.chance.pick(&["fast", "fast", "fast", "slow"]).to_owned();
+        let model = self.chance.pick(&["fast", "fast", "slow", "p/m"]).to_owned();
         let worst = match self.chance.below(10) {
             0 => 0,
             1 => self.chance.between(1, 20_000),
@@ -74,6 +75,7 @@ impl World {
                 providers: providers.clone(),
                 metadata: metadata.clone(),
                 idempotency: idempotency.clone(),
+                view: Some(Seen::default()),
                 ..Admit::default()
             };
             let reply = self.turn(Input::Message(Command::Admit(admit)))?;
@@ -128,6 +130,7 @@ impl World {
                 price: "p/*".to_owned(),
                 latency_ms: self.chance.next() as u32 % 1_000,
                 first_byte_ms: 1,
+                ..Attempt::default()
             });
         }
         if let Some(given) = self.oracle.given.get_mut(&permit.id) {
@@ -152,7 +155,7 @@ impl World {
                         worker.answered.push(permit.id);
                     }
                     let Permit { id, key, at, holds, .. } = permit;
-                    worker.waiting.push(Report { permit: id, key, admitted_at: at, holds, attempts });
+                    worker.waiting.push(Report { permit: id, key, admitted_at: at, holds, attempts, ..Report::default() });
                 }
             }
         }

@@ -151,7 +151,9 @@ impl World {
                 }
                 Reply::Done
             }
-            Answer::Read(Query::Violations { .. }) => Reply::Done,
+            Answer::Read(Query::Violations { .. } | Query::Savings { .. } | Query::Decision { .. } | Query::Decisions { .. }) => {
+                Reply::Done
+            }
             Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.store.answers.get(&(key, hash)).cloned() },
         };
         if let Input::Message(command) = &input {
@@ -187,7 +189,8 @@ impl World {
                 if let Some(object) = &mut self.object {
                     object.epoch = permit.id.epoch;
                 }
-                self.oracle.granted(admit, permit)
+                self.oracle.granted(admit, permit)?;
+                self.oracle.probed(permit)
             }
             (Command::Admit(admit), Reply::Denied { why, .. }) => self.oracle.denied(admit, why),
             (Command::Admit(admit), Reply::Replay { stored }) => self.oracle.replayed(admit, stored.as_ref()),

@@ -13,7 +13,7 @@ use crate::price::Price;
 use crate::units::{Timestamp, Tokens};
 use list::List;
 use std::collections::BTreeMap;
-use std::rc::Rc;
+use std::sync::Arc;
 
 const PROVIDERS: &str = include_str!("providers.json");
 
@@ -22,7 +22,7 @@ const PROVIDERS: &str = include_str!("providers.json");
 pub struct Catalog {
     providers: BTreeMap<String, Provider>,
     /// Shared with the views of tenants.
-    list: Rc<List>,
+    list: Arc<List>,
 }
 
 impl Catalog {
@@ -40,7 +40,7 @@ impl Catalog {
             }
             providers.extend(more);
         }
-        Ok(Catalog { list: Rc::new(list), providers })
+        Ok(Catalog { list: Arc::new(list), providers })
     }
 
     /// The same as a tenant sees it: its own providers go before these.

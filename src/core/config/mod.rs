@@ -1,15 +1,20 @@
 //! A tenant's configuration document, parsed once into types that cannot be wrong.
 
+mod alias;
 mod budget;
 mod limit;
 mod providers;
+mod routing;
 mod scope;
 mod usd;
 mod validate;
+mod validate_route;
 
+pub use alias::{Alias, Capability, MAX_ROUTE_RULES, MAX_TARGETS, PoolTarget, Quality, Route, RouteRule, Strategy, When};
 pub use budget::{Budget, Span, TopUp};
 pub use limit::{Algorithm, Limit, WhenUnreachable};
 pub use providers::{MAX_PROVIDERS, TenantProvider};
+pub use routing::{BreakerPolicy, DecisionPolicy, RetryPolicy, SavingsPolicy};
 pub use scope::Scope;
 pub use validate::Invalid;
 
@@ -48,42 +53,18 @@ pub struct Config {
     /// The tenant's own providers, and its own keys for those that the gateway knows.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub providers: BTreeMap<String, TenantProvider>,
-}
-
-/// What a model's name stands for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected {\"target\": \"provider/model\"} or {\"targets\": [\"provider/model\", …]}")]
-pub enum Alias {
-    /// One target.
-    One(OneTarget),
-    /// Targets in the order in which they are tried.
-    Many(ManyTargets),
-}
-
-/// One target of an alias.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OneTarget {
-    /// `provider/model`.
-    pub target: String,
-}
-
-/// Several targets of an alias.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ManyTargets {
-    /// `provider/model`, tried in this order.
-    pub targets: Vec<String>,
-}
-
-impl Alias {
-    /// The targets, in order.
-    pub fn targets(&self) -> &[String] {
-        match self {
-            Alias::One(one) => std::slice::from_ref(&one.target),
-            Alias::Many(many) => &many.targets,
-        }
-    }
+    /// When a target that fails is left alone.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub breaker: BreakerPolicy,
+    /// What is tried again.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub retry: RetryPolicy,
+    /// What requests would have cost otherwise.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub savings: SavingsPolicy,
+    /// Which decisions are kept.
+    #[serde(skip_serializing_if = "limit::is_default")]
+    pub decisions: DecisionPolicy,
 }
 
 /// Whether a rule denies.
@@ -259,7 +240,8 @@ mod tests {
             "unknown_price":{"default_price":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}},
             "cache":{"enabled":true}}"#;
         let config = parse(text).unwrap();
-        assert_eq!(config.models["safe"].targets(), ["a/b/c", "d/e"]);
+        let names = |alias: &str| config.models[alias].targets.iter().map(|t| t.target.clone()).collect::<Vec<_>>();
+        assert_eq!(names("safe"), ["a/b/c", "d/e"]);
         assert_eq!(config.budgets[0].limit_usd.to_string(), "12.5");
         assert_eq!(config.cache, CachePolicy { enabled: true, ttl_s: 300 });
         assert_eq!(parse(&serde_json::to_string(&config).unwrap()).unwrap(), config);
@@ -272,6 +254,19 @@ mod tests {
             assert_eq!((&config.unknown_price, serde_json::to_string(&config.unknown_price).unwrap().as_str()), (&policy, text));
         }
         assert!(parse(r#"{"unknown_price":"free"}"#).is_err());
+    }
+
+    #[test]
+    fn the_examples_of_the_guide_are_configurations() {
+        let guide = include_str!("../../../docs/routing.md");
+        let examples: Vec<&str> = guide.split("```json").skip(1).filter_map(|part| part.split("```").next()).collect();
+        assert!(examples.len() >= 12, "{}", examples.len());
+        for example in &examples {
+            assert_eq!(parse(example).map(|_| ()), Ok(()), "{example}");
+        }
+        // What is shown as the defaults are the defaults.
+        let config = |about: &str| parse(examples.iter().find(|e| e.contains(about)).unwrap()).unwrap();
+        assert_eq!((config("max_cooldown_s").breaker, config("max_backoff_ms").retry), (BreakerPolicy::default(), RetryPolicy::default()));
     }
 
     #[test]

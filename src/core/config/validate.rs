@@ -1,13 +1,13 @@
 //! What the types of a document cannot check.
 
-use super::{Algorithm, Budget, Config, Limit, MAX_ALIASES, MAX_RULES, Scope, Span, Step, UnknownPrice, split_target};
+use super::{Algorithm, Budget, Config, Limit, MAX_RULES, Scope, Span, Step, UnknownPrice, split_target};
 use crate::budget::Measure;
 use crate::price::PriceSpec;
 use crate::units::{Amount, NanoUsd};
 use std::collections::BTreeSet;
 
 /// Most subjects that one rule may be bound to, thresholds or top-ups of one budget, steps of one rule.
-const MAX_LIST: usize = 32;
+pub(super) const MAX_LIST: usize = 32;
 /// Largest amount of a rule that counts requests or tokens.
 const MAX_COUNT: u64 = 1_000_000_000_000;
 
@@ -20,7 +20,7 @@ pub struct Invalid {
     pub message: String,
 }
 
-fn invalid<T>(param: impl Into<String>, message: impl Into<String>) -> Result<T, Invalid> {
+pub(super) fn invalid<T>(param: impl Into<String>, message: impl Into<String>) -> Result<T, Invalid> {
     Err(Invalid { param: param.into(), message: message.into() })
 }
 
@@ -31,6 +31,7 @@ impl Config {
     /// The first thing that is wrong.
     pub fn validate(&self) -> Result<(), Invalid> {
         self.aliases()?;
+        self.routing()?;
         self.limits()?;
         self.budgets()?;
         self.own_providers()?;
@@ -57,25 +58,6 @@ impl Config {
         }
         if i64::from(self.timeouts.total_ms) > self.permit.lifetime() {
             return invalid("permit.lifetime_s", "a permit must live at least as long as timeouts.total_ms");
-        }
-        Ok(())
-    }
-
-    fn aliases(&self) -> Result<(), Invalid> {
-        if self.models.len() > MAX_ALIASES {
-            return invalid("models", format!("at most {MAX_ALIASES} aliases"));
-        }
-        for (name, alias) in &self.models {
-            let param = format!("models.{name}");
-            if name.is_empty() || name.len() > 128 || name.contains('/') || name.contains(char::is_control) {
-                return invalid(param, "an alias has 1 to 128 characters and no slash");
-            }
-            if alias.targets().is_empty() || alias.targets().len() > 8 {
-                return invalid(param, "an alias has 1 to 8 targets");
-            }
-            if alias.targets().iter().any(|t| split_target(t).is_none()) {
-                return invalid(param, "a target is written `provider/model`");
-            }
         }
         Ok(())
     }
@@ -186,7 +168,7 @@ fn rules<'a>(field: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), Inva
     Ok(())
 }
 
-fn range(param: &str, n: u64, low: u64, high: u64) -> Result<(), Invalid> {
+pub(super) fn range(param: &str, n: u64, low: u64, high: u64) -> Result<(), Invalid> {
     if (low..=high).contains(&n) { Ok(()) } else { invalid(param, format!("{n} is not between {low} and {high}")) }
 }
 

@@ -1,7 +1,7 @@
 //! From a model's name to the targets to try.
 
 use crate::catalog::Catalog;
-use crate::config::{Config, UnknownPrice, split_target};
+use crate::config::{Capability, Config, PoolTarget, Quality, Route, UnknownPrice, split_target};
 use crate::failure::Failure;
 use crate::price::{Price, UNKNOWN};
 use crate::units::{NanoUsd, Timestamp, Tokens};
@@ -18,6 +18,23 @@ pub struct Target {
     pub price: Price,
     /// Output tokens assumed for a request that sets no bound.
     pub max_output: Tokens,
+    /// Its share of the traffic beside the others'.
+    pub weight: u32,
+    /// How good it is said to be.
+    pub quality: Quality,
+    /// What it is said to be.
+    pub tags: Vec<String>,
+    /// Its context window in tokens, where known.
+    pub context: Option<Tokens>,
+    /// What it cannot do.
+    pub lacks: BTreeSet<Capability>,
+}
+
+impl Target {
+    /// `provider/model`.
+    pub fn name(&self) -> String {
+        format!("{}/{}", self.provider, self.model)
+    }
 }
 
 /// Targets in the order of attempts, and why these.
@@ -25,6 +42,14 @@ pub struct Target {
 pub struct Plan {
     /// The targets.
     pub targets: Vec<Target>,
+    /// What is tried when the request is longer than a model's context window.
+    pub context_fallbacks: Vec<Target>,
+    /// What is tried when a provider refuses the content.
+    pub policy_fallbacks: Vec<Target>,
+    /// How the targets are ordered.
+    pub route: Route,
+    /// The target that the costs are compared with, where one is stated.
+    pub baseline: Option<Box<Target>>,
     /// For `x-tollgate-route`.
     pub reason: String,
 }
@@ -35,28 +60,55 @@ pub struct Plan {
 /// [`Failure::ModelNotFound`] or [`Failure::PriceUnknown`].
 pub fn plan(name: &str, config: &Config, catalog: &Catalog, now: Timestamp) -> Result<Plan, Failure> {
     let not_found = |why: String| Failure::ModelNotFound { model: name.to_owned(), why };
-    let (names, mut reason) = match config.models.get(name) {
-        Some(alias) => (alias.targets().to_vec(), format!("alias={name}")),
-        None if split_target(name).is_some() => (vec![name.to_owned()], "direct".to_owned()),
+    let alias = config.models.get(name);
+    let (pool, mut reason) = match alias {
+        Some(alias) => (alias.targets.clone(), format!("alias={name}")),
+        None if split_target(name).is_some() => (vec![PoolTarget::plain(name)], "direct".to_owned()),
         None => return Err(not_found("it is no alias of this tenant, and not written `provider/model`".to_owned())),
     };
-    let assumed = config.permit.default_output_tokens;
-    let mut targets = Vec::with_capacity(names.len());
-    for full in &names {
-        let (provider, model) = split_target(full).ok_or_else(|| not_found(format!("its target `{full}` is not `provider/model`")))?;
-        let row = catalog.provider(provider).ok_or_else(|| not_found(format!("there is no provider `{provider}`")))?;
-        let price = price(full, provider, model, config, catalog, now).ok_or_else(|| Failure::PriceUnknown { model: full.clone() })?;
-        targets.push(Target {
-            provider: provider.to_owned(),
-            model: model.to_owned(),
-            price,
-            max_output: row.max_output_tokens.unwrap_or_else(|| assumed.min(catalog.max_output(provider, model).unwrap_or(assumed))),
-        });
-    }
-    if targets.iter().any(|target| target.price.id == UNKNOWN) {
+    let targets = |pool: &[PoolTarget]| pool.iter().map(|t| target(t, config, catalog, now, &not_found)).collect::<Result<Vec<_>, _>>();
+    let none = &[][..];
+    let stated = alias.and_then(|a| a.baseline.as_ref()).or(config.savings.baseline.as_ref());
+    // A baseline that has no price is no reason to refuse the request.
+    let baseline = stated.and_then(|b| target(&PoolTarget::plain(b), config, catalog, now, &not_found).ok()).map(Box::new);
+    let pool = targets(&pool)?;
+    if pool.iter().any(|target| target.price.id == UNKNOWN) {
         reason.push_str(", price=unknown");
     }
-    Ok(Plan { targets, reason })
+    Ok(Plan {
+        targets: pool,
+        context_fallbacks: targets(alias.map_or(none, |a| &a.context_fallbacks))?,
+        policy_fallbacks: targets(alias.map_or(none, |a| &a.policy_fallbacks))?,
+        route: alias.map(|a| a.route.clone()).unwrap_or_default(),
+        baseline,
+        reason,
+    })
+}
+
+/// A target of a pool, with its price.
+fn target(
+    t: &PoolTarget,
+    config: &Config,
+    catalog: &Catalog,
+    now: Timestamp,
+    not_found: &dyn Fn(String) -> Failure,
+) -> Result<Target, Failure> {
+    let full = t.target.as_str();
+    let (provider, model) = split_target(full).ok_or_else(|| not_found(format!("its target `{full}` is not `provider/model`")))?;
+    let row = catalog.provider(provider).ok_or_else(|| not_found(format!("there is no provider `{provider}`")))?;
+    let price = price(full, provider, model, config, catalog, now).ok_or_else(|| Failure::PriceUnknown { model: full.to_owned() })?;
+    let assumed = config.permit.default_output_tokens;
+    Ok(Target {
+        provider: provider.to_owned(),
+        model: model.to_owned(),
+        price,
+        max_output: row.max_output_tokens.unwrap_or_else(|| assumed.min(catalog.max_output(provider, model).unwrap_or(assumed))),
+        weight: t.weight,
+        quality: t.quality,
+        tags: t.tags.clone(),
+        context: t.context_tokens.or_else(|| catalog.context_window(provider, model)),
+        lacks: t.lacks.clone(),
+    })
 }
 
 /// The tenant's own price goes before the catalogue's, an exact one before a provider's.
@@ -75,28 +127,46 @@ fn price(full: &str, provider: &str, model: &str, config: &Config, catalog: &Cat
 }
 
 impl Plan {
+    /// All targets that the request may be sent to.
+    pub fn all(&self) -> impl Iterator<Item = &Target> {
+        self.targets.iter().chain(&self.context_fallbacks).chain(&self.policy_fallbacks)
+    }
+
+    /// The plan without some providers: what it holds is then no longer held at these. Empty if no target is
+    /// left.
+    #[must_use]
+    pub fn without(&self, gone: impl Fn(&str) -> bool) -> Plan {
+        let left = |targets: &[Target]| targets.iter().filter(|t| !gone(&t.provider)).cloned().collect();
+        Plan {
+            targets: left(&self.targets),
+            context_fallbacks: left(&self.context_fallbacks),
+            policy_fallbacks: left(&self.policy_fallbacks),
+            ..self.clone()
+        }
+    }
+
     /// The most that the request can cost, and the input's part of it, at the dearest target.
     pub fn worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> (NanoUsd, NanoUsd) {
         let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
-        let most = self.targets.iter().map(|t| t.price.worst_case(input, output(t))).max().unwrap_or(NanoUsd::MAX);
-        let input_only = self.targets.iter().map(|t| t.price.worst_case(input, 0)).max().unwrap_or(NanoUsd::MAX);
+        let most = self.all().map(|t| t.price.worst_case(input, output(t))).max().unwrap_or(NanoUsd::MAX);
+        let input_only = self.all().map(|t| t.price.worst_case(input, 0)).max().unwrap_or(NanoUsd::MAX);
         (most, input_only)
     }
 
     /// The most output tokens that the request can use, at whichever target.
     pub fn most_output(&self, max_output: Option<Tokens>, choices: u64) -> Tokens {
-        let own = self.targets.iter().map(|t| t.max_output.saturating_mul(choices)).max().unwrap_or(0);
+        let own = self.all().map(|t| t.max_output.saturating_mul(choices)).max().unwrap_or(0);
         max_output.unwrap_or(own)
     }
 
     /// Whether all its prices hold at that time.
     pub fn is_valid(&self, now: Timestamp) -> bool {
-        self.targets.iter().all(|target| target.price.is_valid(now))
+        self.all().all(|target| target.price.is_valid(now))
     }
 
     /// The providers that it may be sent to, each once.
     pub fn providers(&self) -> Vec<String> {
-        let names: BTreeSet<&str> = self.targets.iter().map(|t| t.provider.as_str()).collect();
+        let names: BTreeSet<&str> = self.all().map(|t| t.provider.as_str()).collect();
         names.into_iter().map(str::to_owned).collect()
     }
 }
@@ -127,6 +197,19 @@ mod tests {
         for unknown in ["gpt-4o", "nobody/gpt-4o", "openai/"] {
             assert!(matches!(plan(unknown), Err(Failure::ModelNotFound { .. })), "{unknown}");
         }
+    }
+
+    #[test]
+    fn fallbacks_count_in_the_worst_case() {
+        let config = config(
+            r#"{"models":{"a":{"target":"sim/x","context_fallbacks":["sim/long"],"policy_fallbacks":["openai/gpt-4o-mini"],"baseline":"sim/long"}},
+                "prices":{"sim/x":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"},"sim/long":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#,
+        );
+        let plan = super::plan("a", &config, &catalog(), Timestamp(0)).unwrap();
+        assert_eq!(plan.worst_case(1_000_000, Some(0), 1).0.to_string(), "9");
+        assert_eq!(plan.providers(), ["openai", "sim"]);
+        assert_eq!(plan.without(|p| p == "sim").providers(), ["openai"]);
+        assert_eq!(plan.baseline.map(|b| b.name()).as_deref(), Some("sim/long"));
     }
 
     #[test]

@@ -4,17 +4,23 @@
 //! are additive only: new fields carry `#[serde(default)]`, nothing is renamed, and the pinned-bytes
 //! tests below fail when somebody forgets.
 
+mod permit;
 mod secret;
 mod state;
 
+pub use permit::{Denial, Permit, Repeated};
 pub use secret::{NewSecret, SecretView};
-pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, Totals, UsageRow, ViolationRow};
+pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, ProviderRow, Totals, UsageRow, ViolationRow};
 
-use crate::budget::{AccountKey, Measure};
-use crate::config::{Config, Step};
+use crate::budget::AccountKey;
+use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
+use crate::perf::Seen;
 use crate::price::Usage;
-use crate::units::{Amount, Millis, NanoUsd, Timestamp, Tokens};
+use crate::retry::Class;
+use crate::route::Record;
+use crate::savings::{Saved, SavingsRow};
+use crate::units::{Amount, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -70,15 +76,6 @@ pub enum Command {
     },
     /// Change a gateway key. Its hash stays.
     UpdateKey(KeyChange),
-    /// Store a sealed secret.
-    PutSecret(NewSecret),
-    /// All secrets, without what is in them.
-    ListSecrets,
-    /// Forget a secret, unless the configuration names it.
-    DeleteSecret {
-        /// Its name.
-        name: String,
-    },
     /// The answer to a request with an idempotency key, to be kept for its repetitions.
     Complete {
         /// The permit that it was made under.
@@ -112,6 +109,38 @@ pub enum Command {
         /// Before this time.
         to: Timestamp,
     },
+    /// Store a sealed secret.
+    PutSecret(NewSecret),
+    /// All secrets, without what is in them.
+    ListSecrets,
+    /// Forget a secret, unless the configuration names it.
+    DeleteSecret {
+        /// Its name.
+        name: String,
+    },
+    /// How the targets perform, and what their breakers do.
+    Providers,
+    /// What requests cost, saved and would have cost, by day.
+    Savings {
+        /// From the day of this time on.
+        from: Timestamp,
+        /// Before this time.
+        to: Timestamp,
+    },
+    /// The recorded decision of a request.
+    Decision {
+        /// The request's id.
+        id: String,
+    },
+    /// Recorded decisions, oldest first.
+    Decisions {
+        /// After the request with this id; from the beginning if empty.
+        after: String,
+        /// At most so many.
+        limit: u32,
+    },
+    /// Somebody judges an answer.
+    Feedback(Feedback),
     /// Do what is due.
     Tick,
     /// Delete the tenant and all it stored.
@@ -146,6 +175,20 @@ pub struct Admit {
     /// What makes it the same as an earlier one.
     #[serde(default, skip_serializing_if = "is_default")]
     pub idempotency: Option<Idempotency>,
+    /// What the isolate knows of targets; `None` if it does not want to know.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub view: Option<Seen>,
+}
+
+/// What somebody thinks of an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Feedback {
+    /// The request's id. A request is judged once.
+    pub request: String,
+    /// Who answered it: `provider/model`.
+    pub target: String,
+    /// How good it was, in thousandths, 0 to 1,000.
+    pub score: u16,
 }
 
 /// The most tokens that a request can use.
@@ -185,7 +228,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// How a request ended. Carries all that is needed to settle it even if the object has forgotten the
 /// permit.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// The permit.
     pub permit: PermitId,
@@ -197,6 +240,12 @@ pub struct Report {
     pub holds: Vec<Hold>,
     /// One entry for each attempt, in order. Empty: nothing was sent, the permit is released.
     pub attempts: Vec<Attempt>,
+    /// What it saved, where the tenant states a baseline.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Box<Saved>>,
+    /// The decision, where it is to be kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub record: Option<Box<Record>>,
 }
 
 /// What is held in one account.
@@ -211,10 +260,11 @@ pub struct Hold {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// A whole answer.
+    #[default]
     Ok,
     /// The provider answered an error.
     Error,
@@ -229,7 +279,7 @@ pub enum Outcome {
 }
 
 /// One attempt at one target.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Provider.
     pub provider: String,
@@ -253,6 +303,22 @@ pub struct Attempt {
     /// To the first byte of the answer, in milliseconds.
     #[serde(default)]
     pub first_byte_ms: u32,
+    /// What kind of failure, where outcome and status do not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<Class>,
+    /// How long the provider asked to be left alone, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub retry_after_ms: u32,
+    /// Where the worker ran, as the platform names it (`FRA`).
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+}
+
+impl Attempt {
+    /// What kind of end it was.
+    pub fn class(&self) -> Class {
+        self.class.unwrap_or_else(|| Class::of(self.outcome, self.status, "", ""))
+    }
 }
 
 /// A gateway key to be stored.
@@ -336,6 +402,18 @@ pub enum Reply {
         /// The version that it is at.
         current: u64,
     },
+    /// A secret, without what is in it.
+    Secret(SecretView),
+    /// Secrets by name, without what is in them.
+    Secrets {
+        /// The secrets.
+        secrets: Vec<SecretView>,
+    },
+    /// The configuration names it.
+    InUse {
+        /// Path of the field.
+        place: String,
+    },
     /// There is no such thing.
     NotFound,
     /// Too many.
@@ -349,18 +427,6 @@ pub enum Reply {
     Keys {
         /// The keys.
         keys: Vec<KeyView>,
-    },
-    /// A secret, without what is in it.
-    Secret(SecretView),
-    /// Secrets by name, without what is in them.
-    Secrets {
-        /// The secrets.
-        secrets: Vec<SecretView>,
-    },
-    /// The configuration names it.
-    InUse {
-        /// Path of the field.
-        place: String,
     },
     /// Limits and budgets as they are now.
     Live(Live),
@@ -383,6 +449,21 @@ pub enum Reply {
         #[serde(default)]
         stored: Option<StoredAnswer>,
     },
+    /// How the targets perform, by name and region.
+    Providers {
+        /// One row for each target, and one for each region that it was asked from.
+        rows: Vec<ProviderRow>,
+    },
+    /// Savings.
+    Savings {
+        /// One row a day, model and cause.
+        rows: Vec<SavingsRow>,
+    },
+    /// Recorded decisions.
+    Decisions {
+        /// The records.
+        records: Vec<Record>,
+    },
     /// Due work was done.
     Ticked {
         /// Whether clean-up was due.
@@ -397,209 +478,5 @@ pub enum Reply {
     },
 }
 
-/// Leave to send one request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Permit {
-    /// Its name.
-    pub id: PermitId,
-    /// The gateway key's id.
-    pub key: String,
-    /// When it was given.
-    pub at: Timestamp,
-    /// What it holds.
-    pub holds: Vec<Hold>,
-    /// The request limit closest to its bound, for the response headers.
-    pub limit: Option<LimitState>,
-    /// The report should be sent within this many milliseconds after the end.
-    pub report_within: Millis,
-    /// The token limit closest to its bound, for the response headers.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub token_limit: Option<LimitState>,
-    /// Rules in shadow mode that would have denied it: `limit:<id>`, `budget:<id>`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub shadow: Vec<String>,
-    /// Whether the key is served first when there is too much to do.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub critical: bool,
-}
-
-/// Why a request may not pass.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Denial {
-    /// The key is unknown, revoked or expired.
-    Key,
-    /// The key may not use this model.
-    Model,
-    /// A limit.
-    Limit {
-        /// Its id.
-        limit: String,
-        /// Its window in seconds.
-        window_s: u32,
-        /// Until the request would pass if nothing else came.
-        retry_after: Millis,
-        /// Whose share: empty for the tenant as a whole.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        subject: String,
-        /// What is counted; requests where absent.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        measure: Option<Measure>,
-        /// How much is left, in the unit of the measure.
-        #[serde(default, skip_serializing_if = "is_default")]
-        remaining: u64,
-        /// Whether the request alone is more than the limit: waiting does not help.
-        #[serde(default, skip_serializing_if = "is_default")]
-        never: bool,
-        /// What to try instead, in this order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        steps: Vec<Step>,
-    },
-    /// A budget.
-    Budget {
-        /// Its id.
-        budget: String,
-        /// Its limit.
-        limit: NanoUsd,
-        /// Settled.
-        spent: NanoUsd,
-        /// Held, or possibly held by permits of an earlier life.
-        held: NanoUsd,
-        /// When the next period begins.
-        resets_at: Option<Timestamp>,
-        /// Whose share: empty for the tenant as a whole.
-        #[serde(default, skip_serializing_if = "String::is_empty")]
-        subject: String,
-        /// What is left of it.
-        #[serde(default, skip_serializing_if = "is_default")]
-        remaining: NanoUsd,
-        /// What this request may cost at most to pass every budget that counts it and every cap, where
-        /// the budget that denies allows to lower `max_tokens`.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        affordable: Option<NanoUsd>,
-        /// What to try instead, in this order.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        steps: Vec<Step>,
-    },
-    /// It could cost more than the tenant allows one request.
-    MaxCost {
-        /// The most.
-        cap: NanoUsd,
-    },
-    /// Its session has spent what it may.
-    SessionCap {
-        /// The most in a window.
-        cap: NanoUsd,
-        /// What counts now, holds included.
-        used: NanoUsd,
-        /// Window in seconds.
-        window_s: u32,
-        /// Until the request would pass if nothing else came.
-        retry_after: Millis,
-    },
-    /// Its idempotency key was used before.
-    Idempotency {
-        /// How.
-        state: Repeated,
-        /// When to ask again.
-        retry_after: Millis,
-    },
-}
-
-/// How an idempotency key was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Repeated {
-    /// For another body.
-    Conflict,
-    /// For a request that is still under way.
-    InProgress,
-    /// Too many requests with such keys are under way to remember one more.
-    Full,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Bytes that a neighbouring version sends. They must stay readable.
-    #[test]
-    fn messages_of_version_1_stay_readable() {
-        let admit =
-            r#"{"v":1,"tenant":"acme","command":{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}}"#;
-        let message: Message = serde_json::from_str(admit).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), admit);
-
-        let degraded = r#"{"v":1,"tenant":"acme","command":{"degraded":{"key_hash":"ab","steps":[["limit:rpm","downgrade"]]}}}"#;
-        let message: Message = serde_json::from_str(degraded).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), degraded);
-
-        let report = r#"{"v":1,"tenant":"acme","command":{"report":{"reports":[{"permit":{"e":1,"s":7},"key":"k","admitted_at":5,"holds":[{"a":{"b":"m","p":0},"n":9}],"attempts":[{"provider":"p","model":"m","outcome":"ok","status":200,"usage":{"i":1,"o":2},"estimated":false,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":1}]}]}}}"#;
-        let message: Message = serde_json::from_str(report).unwrap();
-        assert_eq!(serde_json::to_string(&message).unwrap(), report);
-
-        let permit = r#"{"permit":{"id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"m","s":"k","p":0},"n":9}],"limit":{"id":"rpm","limit":9,"window_s":60,"remaining":8,"reset":60000},"report_within":200}}"#;
-        let reply: Reply = serde_json::from_str(permit).unwrap();
-        assert_eq!(serde_json::to_string(&reply).unwrap(), permit);
-
-        let denied = r#"{"denied":{"why":{"budget":{"budget":"m","limit":5,"spent":4,"held":1,"resets_at":null}},"limit":null}}"#;
-        let reply: Reply = serde_json::from_str(denied).unwrap();
-        assert_eq!(serde_json::to_string(&reply).unwrap(), denied);
-    }
-
-    /// What was added to them since.
-    #[test]
-    fn additions_to_version_1_stay_readable() {
-        fn stays<T: Serialize + serde::de::DeserializeOwned>(text: &str) {
-            let value: T = serde_json::from_str(text).unwrap();
-            assert_eq!(serde_json::to_string(&value).unwrap(), text);
-        }
-        stays::<Command>(
-            r#"{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"tokens":{"i":9,"o":8},"providers":["p"],"metadata":{"team":"red"},"session":"s","idempotency":{"key_hash":"aa","body_hash":"bb"}}}"#,
-        );
-        stays::<Command>(r#"{"complete":{"permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}}"#);
-        stays::<Command>(r#"{"violations":{"from":1,"to":2}}"#);
-        stays::<Command>(
-            r#"{"update_key":{"id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}}"#,
-        );
-        let sparse: Command = serde_json::from_str(r#"{"update_key":{"id":"k"}}"#).unwrap();
-        assert_eq!(sparse, Command::UpdateKey(KeyChange { id: "k".to_owned(), ..KeyChange::default() }));
-        stays::<Reply>(
-            r#"{"permit":{"id":{"e":1,"s":7},"key":"k","at":5,"holds":[{"a":{"b":"tpm","p":0,"m":"tokens"},"n":9}],"limit":null,"report_within":200,"token_limit":{"id":"tpm","limit":9,"window_s":60,"remaining":8,"reset":60000,"measure":"tokens","shadow":true},"shadow":["limit:x"],"critical":true}}"#,
-        );
-        for why in [
-            r#"{"limit":{"limit":"tpm","window_s":60,"retry_after":5,"subject":"k","measure":"tokens","remaining":3,"never":true,"steps":["cache",{"wait_ms":5}]}}"#,
-            r#"{"budget":{"budget":"m","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"k","remaining":2,"affordable":1,"steps":[{"downgrade":"p/m"},"reject"]}}"#,
-            r#"{"max_cost":{"cap":5}}"#,
-            r#"{"session_cap":{"cap":5,"used":4,"window_s":60,"retry_after":1}}"#,
-            r#"{"idempotency":{"state":"conflict","retry_after":0}}"#,
-            r#"{"idempotency":{"state":"in_progress","retry_after":0}}"#,
-            r#"{"idempotency":{"state":"full","retry_after":0}}"#,
-        ] {
-            stays::<Denial>(why);
-        }
-        stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c","last4":"wxyz"}}"#);
-        stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c"}}"#);
-        stays::<Command>(r#""list_secrets""#);
-        stays::<Command>(r#"{"delete_secret":{"name":"openai"}}"#);
-        stays::<Reply>(r#"{"secret":{"name":"openai","key_id":"a","last4":"wxyz","updated_at":5}}"#);
-        stays::<Reply>(r#"{"secrets":{"secrets":[{"name":"openai","key_id":"a","updated_at":5}]}}"#);
-        stays::<Reply>(r#"{"in_use":{"place":"providers.openai.keys[0]"}}"#);
-        // Without secrets the configuration travels as before.
-        let config = serde_json::to_string(&Config::default()).unwrap();
-        stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5}}}}"#));
-        stays::<Reply>(&format!(
-            r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}}}"#
-        ));
-        // What version 1 knew of a denial is still read.
-        let old: Denial = serde_json::from_str(r#"{"limit":{"limit":"rpm","window_s":60,"retry_after":5}}"#).unwrap();
-        assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
-        let live: Reply = serde_json::from_str(r#"{"live":{"key":null,"limits":[],"budgets":[],"permits":1}}"#).unwrap();
-        assert_eq!(live, Reply::Live(Live { permits: 1, ..Live::default() }));
-        stays::<Reply>(r#"{"live":{"key":null,"models":[],"limits":[],"budgets":[],"permits":1,"orphans":0,"version":3}}"#);
-        stays::<Reply>(r#"{"replay":{"stored":{"status":200,"headers":[],"body":"{}"}}}"#);
-        stays::<Reply>(
-            r#"{"violations":{"rows":[{"minute":0,"key":"k","rule":"limit:rpm","shadow":false,"count":3}],"top":[{"key":"k","count":3}]}}"#,
-        );
-    }
-}
+mod tests;

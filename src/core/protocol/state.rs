@@ -2,6 +2,7 @@
 
 use super::is_default;
 use crate::budget::Measure;
+use crate::retry::Class;
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -211,4 +212,46 @@ pub struct Totals {
     /// How often the ledger found a promise of its own broken. Anything but zero is a bug.
     #[serde(default, skip_serializing_if = "is_default")]
     pub broken: u64,
+}
+
+/// How a target performs, everywhere or as seen from one region.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProviderRow {
+    /// `provider/model`.
+    pub target: String,
+    /// Where the workers ran; empty for all of them together.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// `closed`, `open`, `throttled`, `probing`.
+    pub state: String,
+    /// When the next probe is due, when it wants to be asked again, or when the probe counts as lost.
+    pub until: Option<Timestamp>,
+    /// How often in a row its breaker opened.
+    pub opens: u32,
+    /// Attempts that say something of it. Old ones fade: each ten minutes all counts are halved.
+    pub attempts: u64,
+    /// Those of them that failed.
+    pub failed: u64,
+    /// All attempts by class.
+    pub classes: BTreeMap<Class, u32>,
+    /// Milliseconds to the first byte: median, 95 %, 99 %.
+    pub first_ms: [u32; 3],
+    /// Milliseconds to the end: median, 95 %, 99 %.
+    pub total_ms: [u32; 3],
+    /// Milliseconds to the first byte as of late, peak EWMA.
+    pub first_now_ms: u32,
+    /// Milliseconds to the end as of late, peak EWMA.
+    pub total_now_ms: u32,
+    /// Output tokens in a second.
+    pub tokens_per_second: u64,
+    /// Input from its prompt cache, in thousandths of all input.
+    pub cached: u16,
+    /// What a million tokens cost, input and output as they came.
+    pub cost_per_mtok: NanoUsd,
+    /// The price row that was charged last.
+    pub price: String,
+    /// What feedback adds to its quality, in thousandths.
+    pub feedback: i16,
+    /// When it was last asked.
+    pub at: Timestamp,
 }

@@ -65,6 +65,9 @@ impl Tenant {
         let report_within = self.report_within(now, &demands);
         let limit = self.nearest_limit(now, config, &key.id, &demands, Measure::is_requests);
         let token_limit = self.nearest_limit(now, config, &key.id, &demands, Measure::is_tokens);
+        let probe = self.lend_probe(now, config, admit, id, writes);
+        let life = self.ledger.epoch;
+        let view = admit.view.as_ref().and_then(|seen| self.ledger.health.view(now, life, (stored.version, config), seen));
         let key_id = key.id.clone();
         Answer::Reply(Reply::Permit(Permit {
             id,
@@ -76,6 +79,8 @@ impl Tenant {
             token_limit,
             shadow,
             critical: key.critical,
+            view: view.map(Box::new),
+            probe,
         }))
     }
 

@@ -38,6 +38,8 @@ impl Ledger {
                 crossed.retain(|c| c.percent != *percent);
                 crossed.push(Crossed { percent: *percent, at: *at });
             }
+            Fact::Probe { at, target, permit } => self.health.probe(*at, target, *permit),
+            Fact::Feedback { at, target, score, request } => self.health.judge(*at, target, *score, *request),
         }
     }
 
@@ -106,6 +108,8 @@ impl Ledger {
         if unknown {
             self.free_lost(id.epoch, now);
         }
+        self.health.ended(&config.breaker, lines);
+        self.tally_savings(lines);
         for line in lines {
             self.tally_line(line, corrects.as_ref());
         }

@@ -1,10 +1,13 @@
 //! What must survive, and the form in which it does. These types are stored: change them only
 //! additively, and see the pinned bytes in the tests.
 
+use crate::breaker::Breaker;
 use crate::budget::{Account, AccountKey};
 use crate::ids::PermitId;
 use crate::limit::Window;
+use crate::perf::{Perf, Votes};
 use crate::protocol::{Attempt, Hold, Totals};
+use crate::savings::Saved;
 use crate::units::{Amount, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -51,6 +54,26 @@ pub enum Fact {
         /// What was spent then.
         spent: Amount,
     },
+    /// A request was given the probe of a target's open breaker.
+    Probe {
+        /// When.
+        at: Timestamp,
+        /// `provider/model`.
+        target: String,
+        /// Its permit.
+        permit: PermitId,
+    },
+    /// An answer was judged.
+    Feedback {
+        /// When.
+        at: Timestamp,
+        /// `provider/model`.
+        target: String,
+        /// In thousandths.
+        score: u16,
+        /// Bits of the request's id: it is judged once.
+        request: u32,
+    },
 }
 
 /// How a permit ended, as far as one attempt is concerned.
@@ -73,6 +96,9 @@ pub struct Line {
     pub attempt: Option<Attempt>,
     /// What it did to each account.
     pub charges: Vec<Charge>,
+    /// What the request saved: on the first of its lines.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub saved: Option<Box<Saved>>,
 }
 
 /// Kinds of ends.
@@ -182,7 +208,11 @@ impl Fact {
     /// When it happened.
     pub fn at(&self) -> Timestamp {
         match self {
-            Fact::Started { at, .. } | Fact::Credit { at, .. } | Fact::Crossed { at, .. } => *at,
+            Fact::Started { at, .. }
+            | Fact::Credit { at, .. }
+            | Fact::Crossed { at, .. }
+            | Fact::Probe { at, .. }
+            | Fact::Feedback { at, .. } => *at,
             Fact::Lines { lines } => lines.iter().map(|l| l.at).max().unwrap_or_default(),
         }
     }
@@ -217,4 +247,30 @@ pub struct Snapshot {
     pub expired: Vec<(PermitId, Expired)>,
     /// All-time totals.
     pub totals: Totals,
+    /// What is known of targets.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub targets: Vec<TargetHealth>,
+    /// Bits of the ids of requests that were judged, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub judged: Vec<u32>,
+}
+
+/// What is known of a target.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TargetHealth {
+    /// `provider/model`.
+    #[serde(rename = "t")]
+    pub target: String,
+    /// Its breaker.
+    #[serde(rename = "b", default)]
+    pub breaker: Breaker,
+    /// How it performs.
+    #[serde(rename = "p", default)]
+    pub perf: Perf,
+    /// The same as seen from each region, up to four.
+    #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
+    pub regions: Vec<(String, Perf)>,
+    /// What callers think of it.
+    #[serde(rename = "v", default)]
+    pub votes: Votes,
 }

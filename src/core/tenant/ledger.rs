@@ -1,6 +1,7 @@
 //! The ledger's state and the one function that changes its durable part: [`Ledger::apply`].
 
 use super::facts::{Expired, Fact, Lost, Open, Snapshot};
+use super::health::Health;
 use super::rules::{cap, of_rule, plain, shape};
 use super::tally::TallyKey;
 use super::violations::ViolationKey;
@@ -11,6 +12,7 @@ use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::limit::{Age, Shape};
 use crate::protocol::{Counts, Totals, UsageRow, ViolationRow};
+use crate::savings::SavingsRow;
 use crate::units::{Amount, Millis, NanoUsd, Timestamp};
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -38,6 +40,10 @@ pub(super) struct Ledger {
     pub tally: BTreeMap<TallyKey, Counts>,
     /// Denials since the last snapshot.
     pub violations: BTreeMap<ViolationKey, u64>,
+    /// Savings since the last snapshot, by day, model and cause.
+    pub savings: BTreeMap<(Timestamp, String, String), SavingsRow>,
+    /// What is known of targets.
+    pub health: Health,
     /// Promises of its own that the ledger found broken in this turn.
     pub broken: Vec<String>,
     /// Whether the snapshot on disk is behind.
@@ -64,6 +70,7 @@ impl Ledger {
             lost: s.lost.into_iter().map(|(epoch, account, lost)| ((epoch, account), lost)).collect(),
             expired: s.expired.into_iter().collect(),
             totals: s.totals,
+            health: Health::restore(s.targets, s.judged),
             ..Ledger::default()
         };
         ledger.presume(s.granted);
@@ -119,7 +126,7 @@ impl Ledger {
                 }
                 self.apply(config, &fact);
             }
-            Fact::Crossed { .. } => self.apply(config, &fact),
+            Fact::Crossed { .. } | Fact::Probe { .. } | Fact::Feedback { .. } => self.apply(config, &fact),
         }
     }
 
@@ -261,7 +268,7 @@ impl Ledger {
     }
 
     /// The state to store, and the counters since the last one. With `tidy`, unused credit is returned.
-    pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>, Vec<ViolationRow>) {
+    pub fn snapshot(&mut self, now: Timestamp, tidy: bool) -> (Snapshot, Vec<UsageRow>, Vec<ViolationRow>, Vec<SavingsRow>) {
         if tidy {
             self.granted = self.issued;
             self.accounts.values_mut().for_each(|a| a.credit = a.held);
@@ -274,6 +281,7 @@ impl Ledger {
         // Credit that is not handed out is still to be returned.
         self.dirty = self.granted != self.issued || self.accounts.values().any(|a| a.credit != a.held);
         let violations = self.take_violations();
+        let savings = std::mem::take(&mut self.savings).into_values().collect();
         let rows = std::mem::take(&mut self.tally).into_iter().map(|(k, counts)| UsageRow {
             minute: k.minute,
             key: k.key,
@@ -296,8 +304,10 @@ impl Ledger {
             lost: self.lost.iter().map(|((epoch, account), lost)| (*epoch, account.clone(), *lost)).collect(),
             expired: self.expired.iter().map(|(k, e)| (*k, e.clone())).collect(),
             totals: self.totals,
+            targets: self.health.targets(),
+            judged: self.health.judged(),
         };
-        (snapshot, rows.collect(), violations)
+        (snapshot, rows.collect(), violations, savings)
     }
 
     /// Drops expired permits past correction.
@@ -325,7 +335,7 @@ impl Ledger {
     /// When something is due.
     pub fn next_deadline(&self, now: Timestamp) -> Option<Timestamp> {
         let permits = self.live.values().chain(self.orphans.values()).map(|o| o.until).min();
-        let counted = !self.tally.is_empty() || !self.violations.is_empty();
+        let counted = !self.tally.is_empty() || !self.violations.is_empty() || !self.savings.is_empty();
         let tidy = (self.dirty || counted).then(|| now.plus(TIDY_AFTER));
         // Never sooner than a second, so that a late alarm cannot ring without pause.
         permits.into_iter().chain(tidy).min().map(|at| at.max(now.plus(1_000)))

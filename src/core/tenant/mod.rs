@@ -19,28 +19,34 @@ mod admit;
 mod apply;
 mod books;
 mod claims;
+mod decisions;
 mod facts;
+mod health;
 mod keys;
 mod ledger;
 mod rules;
 mod secrets;
 mod settle;
 mod tally;
+mod turn;
 mod views;
 mod violations;
 
 pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
-pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot};
+pub use decisions::{MAX_PER_MINUTE, MAX_RECORDS};
+pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot, TargetHealth};
+pub use health::{MAX_HEALTH, MAX_REGIONS};
 pub use keys::Key;
 pub use secrets::StoredSecret;
+pub use turn::{Answer, Outcome, Query, StoredConfig, Write};
 pub use violations::top;
 
+use decisions::{MAX_PAGE, day};
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
-use crate::protocol::{Command, Reply, StoredAnswer, UsageRow, ViolationRow};
+use crate::protocol::{Command, Reply};
 use crate::units::{Millis, Timestamp};
-use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -62,128 +68,6 @@ const MAX_STEPS: usize = 16;
 /// Most distinct minute counters between two snapshots; the rest is counted under the model `other`.
 pub const MAX_TALLY: usize = 5_000;
 
-/// What is to be stored. The shell applies these in order, without waiting in between.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Write {
-    /// Append a journal row.
-    Append {
-        /// Its number, one more than the last.
-        n: u64,
-        /// When.
-        at: Timestamp,
-        /// What happened.
-        facts: Vec<Fact>,
-    },
-    /// Replace the snapshot.
-    Snapshot(Box<Snapshot>),
-    /// Add to the minute counters.
-    Usage(Vec<UsageRow>),
-    /// Add to the counters of denials.
-    Violations(Vec<ViolationRow>),
-    /// Store a configuration version.
-    Config(Box<StoredConfig>),
-    /// Insert or replace a key.
-    Key(Box<Key>),
-    /// Insert or replace a secret.
-    Secret(Box<StoredSecret>),
-    /// Forget a secret.
-    Unsecret {
-        /// Its name.
-        name: String,
-    },
-    /// Insert or replace a claim, by its key and hash.
-    Claim(Box<Claim>),
-    /// Store the answer of a claim.
-    Answer {
-        /// Gateway key's id.
-        key: String,
-        /// Hash of the idempotency key.
-        hash: String,
-        /// The answer.
-        answer: Box<StoredAnswer>,
-    },
-    /// Forget a claim and its answer.
-    Unclaim {
-        /// Gateway key's id.
-        key: String,
-        /// Hash of the idempotency key.
-        hash: String,
-    },
-    /// Forget journal rows that are older than `before` and not newer than row `up_to`, counters
-    /// and configuration versions (but the current) older than `before`.
-    Trim {
-        /// Age.
-        before: Timestamp,
-        /// The last row that the snapshot covers.
-        up_to: u64,
-    },
-    /// Forget everything.
-    DeleteAll,
-}
-
-/// A configuration version.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct StoredConfig {
-    /// Counted from 1.
-    pub version: u64,
-    /// When it was stored.
-    pub at: Timestamp,
-    /// The document.
-    pub config: Config,
-}
-
-/// A question that only the store can answer, asked after the writes of the turn.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Query {
-    /// Minute counters in `[from, to)`.
-    Usage {
-        /// From.
-        from: Timestamp,
-        /// To.
-        to: Timestamp,
-    },
-    /// The answer of a claim.
-    Answer {
-        /// Gateway key's id.
-        key: String,
-        /// Hash of the idempotency key.
-        hash: String,
-    },
-    /// Counters of denials in `[from, to)`. [`top`] tells who leads.
-    Violations {
-        /// From.
-        from: Timestamp,
-        /// To.
-        to: Timestamp,
-    },
-}
-
-/// The answer of a turn.
-#[derive(Clone, Debug, PartialEq)]
-#[cfg_attr(
-    not(target_arch = "wasm32"),
-    expect(clippy::large_enum_variant, reason = "there is one a turn, and it is nearly always the large one")
-)]
-pub enum Answer {
-    /// Known.
-    Reply(Reply),
-    /// To be read.
-    Read(Query),
-}
-
-/// What a turn wants.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Outcome {
-    /// Stored first.
-    pub writes: Vec<Write>,
-    /// Set the alarm to this time; leave it alone if absent.
-    pub alarm: Option<Timestamp>,
-    /// Sent last.
-    pub answer: Answer,
-    /// Promises of its own that the ledger found broken, for the error log. Each is a bug.
-    pub broken: Vec<String>,
-}
-
 /// One tenant.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tenant {
@@ -194,6 +78,8 @@ pub struct Tenant {
     secrets: BTreeMap<String, StoredSecret>,
     ledger: Ledger,
     claims: claims::Claims,
+    /// How many decisions were recorded of late.
+    recorded: decisions::Recorded,
     /// Whether this life has begun: the first turn turns what an earlier life left into orphans.
     begun: bool,
     /// When the alarm will ring, as far as this life knows.
@@ -280,6 +166,17 @@ impl Tenant {
                 }
                 Answer::Read(Query::Usage { from, to })
             }
+            Command::Savings { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, self.idle(now), &mut writes);
+                }
+                Answer::Read(Query::Savings { from: day(from), to })
+            }
+            Command::Providers if self.config.is_none() => Answer::Reply(Reply::NoTenant),
+            Command::Providers => Answer::Reply(Reply::Providers { rows: self.ledger.health.rows(now) }),
+            Command::Decision { id } => Answer::Read(Query::Decision { id }),
+            Command::Decisions { after, limit } => Answer::Read(Query::Decisions { after, limit: limit.clamp(1, MAX_PAGE) }),
+            Command::Feedback(feedback) => Answer::Reply(self.feedback(now, &feedback, &mut writes)),
             Command::Tick => Answer::Reply(self.tick(now, &mut writes)),
             Command::Delete => {
                 // The next life of this name must not take the permits of this one for its own.
@@ -367,20 +264,24 @@ impl Tenant {
 
     /// Writes a snapshot with the counters since the last one. With `tidy`, unused credit is returned.
     fn snapshot(&mut self, now: Timestamp, tidy: bool, writes: &mut Vec<Write>) {
-        if !self.ledger.dirty && self.ledger.tally.is_empty() && self.ledger.violations.is_empty() {
+        let counted = !self.ledger.tally.is_empty() || !self.ledger.violations.is_empty() || !self.ledger.savings.is_empty();
+        if !self.ledger.dirty && !counted {
             return;
         }
         // The snapshot must know which life it belongs to.
         if let Some(started) = self.ledger.announce() {
             self.record(now, vec![started], writes);
         }
-        let (snapshot, rows, violations) = self.ledger.snapshot(now, tidy);
+        let (snapshot, rows, violations, savings) = self.ledger.snapshot(now, tidy);
         writes.push(Write::Snapshot(Box::new(snapshot)));
         if !rows.is_empty() {
             writes.push(Write::Usage(rows));
         }
         if !violations.is_empty() {
             writes.push(Write::Violations(violations));
+        }
+        if !savings.is_empty() {
+            writes.push(Write::Savings(savings));
         }
     }
 

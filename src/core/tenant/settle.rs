@@ -40,7 +40,8 @@ impl Tenant {
         let mut lines: Vec<Line> = Vec::new();
         let mut seen: BTreeSet<PermitId> = BTreeSet::new();
         let mut lost = LostMoney::new(&self.ledger.lost);
-        for report in reports {
+        let mut records = Vec::new();
+        for mut report in reports {
             if !seen.insert(report.permit) {
                 continue;
             }
@@ -48,11 +49,15 @@ impl Tenant {
             let known = if id.epoch == self.ledger.epoch { self.ledger.live.get(&id.seq) } else { self.ledger.orphans.get(&id) };
             if let Some(open) = known {
                 lines.extend(settled(now, &report, open));
+                if let Some(record) = report.record.take() {
+                    records.push(record.ended(&report.key, &report.attempts));
+                }
             } else if let Some(expired) = self.ledger.expired.get(&id) {
                 lines.push(corrected(now, &report, expired, &mut lost));
             }
         }
         self.record_lines(now, &lines, writes);
+        self.keep_records(now, records, writes);
         Reply::Done
     }
 
@@ -77,7 +82,17 @@ impl Tenant {
             } else {
                 Vec::new()
             };
-            Line { permit: id, n: 0, at: now, admitted_at: open.at, key: open.key, kind: LineKind::Expired, attempt: None, charges }
+            Line {
+                permit: id,
+                n: 0,
+                at: now,
+                admitted_at: open.at,
+                key: open.key,
+                kind: LineKind::Expired,
+                attempt: None,
+                charges,
+                saved: None,
+            }
         });
         let lines: Vec<Line> = lines.collect();
         // After a long silence there may be more than a row of the disk holds.
@@ -210,6 +225,7 @@ fn settled(now: Timestamp, report: &Report, open: &Open) -> Vec<Line> {
         kind,
         attempt,
         charges,
+        saved: report.saved.clone().filter(|_| n <= 1),
     };
     if report.attempts.is_empty() {
         let charge = |h: &Hold| Charge { account: h.account.clone(), hold: h.amount.at_least_zero(), cost: untried(&h.account) };
@@ -249,5 +265,6 @@ fn corrected(now: Timestamp, report: &Report, expired: &Expired, lost: &mut Lost
         kind: LineKind::Corrected,
         attempt: report.attempts.last().map(|last| Attempt { cost, ..last.clone() }),
         charges,
+        saved: report.saved.clone(),
     }
 }

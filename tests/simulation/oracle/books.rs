@@ -74,6 +74,9 @@ impl Oracle {
         if sums(short) != sums(long) {
             return Err(format!("a snapshot leads to {:?}, the journal to {:?}", sums(short), sums(long)));
         }
+        if (&short.targets, &short.judged) != (&long.targets, &long.judged) {
+            return Err(format!("of targets a snapshot knows {:?}, the journal {:?}", short.targets, long.targets));
+        }
         Ok(())
     }
 

@@ -7,6 +7,7 @@ mod books;
 mod claims;
 mod demand;
 mod lines;
+mod probes;
 mod time;
 mod usage;
 mod windows;
@@ -14,6 +15,7 @@ mod windows;
 use amounts::{Amounts, ages};
 use claims::Claims;
 use demand::{plain, wanted};
+use probes::Probes;
 use std::collections::{BTreeMap, BTreeSet};
 use time::Time;
 use tollgate_core::budget::{AccountKey, Measure};
@@ -68,6 +70,7 @@ pub struct Oracle {
     /// Keys by hash.
     pub keys: BTreeMap<String, Key>,
     pub given: BTreeMap<PermitId, Given>,
+    probes: Probes,
     /// Permits of a deleted tenant.
     buried: BTreeSet<PermitId>,
     /// Permits that were expired although they were never given, with what that was charged.
@@ -107,6 +110,7 @@ pub struct Tally {
     pub denied_by_amount: u64,
     pub denied_by_claim: u64,
     pub replayed: u64,
+    pub probes: u64,
 }
 
 impl Tally {
@@ -117,6 +121,7 @@ impl Tally {
         self.denied_by_amount += other.denied_by_amount;
         self.denied_by_claim += other.denied_by_claim;
         self.replayed += other.replayed;
+        self.probes += other.probes;
         self.permits += permits;
         self.denied_by_limit += denied_by_limit;
         self.denied_by_budget += denied_by_budget;
@@ -130,8 +135,15 @@ impl Tally {
 
     /// Whether everything came about at least once.
     pub fn complete(&self) -> bool {
-        let decided =
-            [self.permits, self.denied_by_limit, self.denied_by_budget, self.denied_by_amount, self.denied_by_claim, self.replayed];
+        let decided = [
+            self.permits,
+            self.denied_by_limit,
+            self.denied_by_budget,
+            self.denied_by_amount,
+            self.denied_by_claim,
+            self.replayed,
+            self.probes,
+        ];
         let ended = [self.settled, self.released, self.expired, self.ghosts, self.corrected, self.corrected_ghosts];
         decided.iter().chain(&ended).all(|n| *n > 0)
     }
@@ -170,6 +182,7 @@ impl Oracle {
                 Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
                 Write::Secret(_) | Write::Unsecret { .. } => {}
                 Write::Claim(_) | Write::Answer { .. } | Write::Unclaim { .. } => {}
+                Write::Savings(_) | Write::Decision(_) | Write::TrimDecisions { .. } => {}
             }
         }
         Ok(())

@@ -7,16 +7,22 @@ mod crashes;
 mod limits;
 mod operators;
 mod properties;
+mod routing;
 mod rows;
 mod secrets;
 mod settlement;
 mod stored;
+mod storms;
 
 use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
+use crate::protocol::StoredAnswer;
 use crate::protocol::{Admit, Attempt, BudgetState, Denial, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
+use crate::route::Record;
+use crate::savings::SavingsRow;
 use crate::units::{Amount, NanoUsd};
+use serde::Serialize;
 
 /// 2024-03-10T00:00:00Z, a Sunday.
 const START: i64 = 1_710_028_800_000;
@@ -31,6 +37,8 @@ struct Desk {
     /// All writes so far.
     writes: Vec<Write>,
     answers: BTreeMap<(String, String), StoredAnswer>,
+    savings: Vec<SavingsRow>,
+    records: Vec<Record>,
 }
 
 /// A configuration from JSON. A permit lives for 60 s unless it says otherwise.
@@ -63,7 +71,16 @@ impl Desk {
     /// A tenant that is not there.
     fn empty() -> Desk {
         let (tenant, stored) = (Tenant::default(), Stored::default());
-        Desk { tenant, now: START, stored, alarm: None, writes: Vec::new(), answers: BTreeMap::new() }
+        Desk {
+            tenant,
+            now: START,
+            stored,
+            alarm: None,
+            writes: Vec::new(),
+            answers: BTreeMap::new(),
+            savings: Vec::new(),
+            records: Vec::new(),
+        }
     }
 
     fn configure(&mut self, text: &str) {
@@ -117,7 +134,9 @@ impl Desk {
                     self.stored.claims.retain(|c| (&c.key, &c.hash) != (key, hash));
                     self.answers.remove(&(key.clone(), hash.clone()));
                 }
-                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } => {}
+                Write::Savings(rows) => self.savings.extend(rows.iter().cloned()),
+                Write::Decision(record) => self.records.push((**record).clone()),
+                Write::Usage(_) | Write::Violations(_) | Write::Trim { .. } | Write::TrimDecisions { .. } => {}
             }
         }
         assert_eq!(outcome.broken, Vec::<String>::new());
@@ -246,6 +265,7 @@ fn attempt(cost: i64) -> Attempt {
         price: "p/*".to_owned(),
         latency_ms: 300,
         first_byte_ms: 100,
+        ..Attempt::default()
     }
 }
 
@@ -257,5 +277,6 @@ fn report(permit: &Permit, costs: &[i64]) -> Report {
         admitted_at: permit.at,
         holds: permit.holds.clone(),
         attempts: costs.iter().map(|cost| attempt(*cost)).collect(),
+        ..Report::default()
     }
 }

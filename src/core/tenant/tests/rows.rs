@@ -8,14 +8,16 @@ fn rows(writes: &[Write], alarm: bool) -> usize {
     let of = |write: &Write| match write {
         Write::Usage(rows) => rows.len(),
         Write::Violations(rows) => rows.len(),
+        Write::Savings(rows) => rows.len(),
         Write::Append { .. }
         | Write::Snapshot(_)
         | Write::Config(_)
         | Write::Key(_)
         | Write::Secret(_)
         | Write::Claim(_)
+        | Write::Decision(_)
         | Write::Answer { .. } => 1,
-        Write::Trim { .. } | Write::Unclaim { .. } | Write::Unsecret { .. } | Write::DeleteAll => 0,
+        Write::Trim { .. } | Write::TrimDecisions { .. } | Write::Unclaim { .. } | Write::Unsecret { .. } | Write::DeleteAll => 0,
     };
     writes.iter().map(of).sum::<usize>() + usize::from(alarm)
 }

@@ -121,3 +121,28 @@ fn a_configuration_with_every_kind_of_rule() {
     let text = r#"{"version":3,"at":5,"config":{"models":{},"limits":[{"id":"a","scope":"metadata:team","only":["red"],"tokens":100,"window_s":60,"mode":"shadow"},{"id":"b","scope":"provider","cost_usd":"1.5","window_s":60,"algorithm":"token_bucket","burst":"2","when_exceeded":["cache",{"downgrade":"p/m"},{"wait_ms":500},"reject"],"when_unreachable":"open"},{"id":"c","scope":"model","concurrency":5},{"id":"d","scope":"key","input_tokens":7,"window_s":1},{"id":"e","scope":"key","output_tokens":7,"window_s":1},{"id":"f","scope":"tenant","requests":7,"window_s":1,"algorithm":"token_bucket","burst":9}],"budgets":[{"id":"a","scope":"tenant","limit_usd":"50","period":"month","time_zone":"Europe/Berlin","thresholds":[50,100],"top_ups":[{"amount_usd":"5","expires_at":"2026-01-31T12:00:00.000Z"}],"mode":"shadow","when_exceeded":["reject"],"clamp_max_tokens":true},{"id":"b","scope":"key","limit_usd":"1","rolling_s":3600}],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384,"max_cost_usd":"0.5","session":{"max_cost_usd":"2","window_s":3600}},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000}}}"#;
     assert_eq!(stays::<StoredConfig>(text).config.validate(), Ok(()));
 }
+
+#[test]
+fn facts_about_targets() {
+    stays::<Fact>(r#"{"f":"probe","at":5,"target":"p/m","permit":{"e":1,"s":7}}"#);
+    stays::<Fact>(r#"{"f":"feedback","at":5,"target":"p/m","score":900,"request":4294967295}"#);
+    stays::<Fact>(
+        r#"{"f":"lines","lines":[{"permit":{"e":1,"s":7},"n":1,"at":3,"admitted_at":2,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/*","latency_ms":5,"first_byte_ms":0,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"},"charges":[],"saved":{"m":"fast","p":"p/*","d":{"failover":-6}}}]}"#,
+    );
+}
+
+#[test]
+fn what_is_known_of_targets() {
+    let text = r#"{"t":"p/m","b":{"s":{"open":{"until":9}},"o":1},"p":{"at":7,"since":5,"classes":{"ok":3,"server":2},"first":{"14":2},"total":{"20":3},"first_now":{"v":100000,"t":7},"total_now":{"v":300000,"t":7},"input":30,"cached":10,"output":60,"writing_ms":600,"cost":15,"price":"p/*"},"r":[["FRA",{"at":7,"since":5,"classes":{},"first":{},"total":{},"first_now":{"v":0,"t":0},"total_now":{"v":0,"t":0},"input":0,"cached":0,"output":0,"writing_ms":0,"cost":0}]],"v":{"s":500000,"n":1000,"t":5}}"#;
+    let known = stays::<TargetHealth>(text);
+    // And it loads.
+    let snapshot = Snapshot { targets: vec![known.clone()], judged: vec![7], ..Snapshot::default() };
+    let tenant = Tenant::load(Stored { snapshot: Some(snapshot), ..Stored::default() });
+    assert_eq!((tenant.ledger.health.targets(), tenant.ledger.health.judged()), (vec![known], vec![7]));
+}
+
+#[test]
+fn a_configuration_with_routes() {
+    let text = r#"{"version":3,"at":5,"config":{"models":{"a":{"target":"p/m","baseline":"p/n"},"b":{"targets":["p/m",{"target":"q/n","weight":3,"quality":0.8,"tags":["eu"],"context_tokens":8000,"lacks":["vision"]}],"strategy":"balanced","affinity":false,"min_quality":0.7,"max_latency_ms":900,"max_cost_usd":"0.5","require_tags":["eu"],"context_fallbacks":["p/long"],"policy_fallbacks":["q/n"]},"c":{"targets":["p/m"],"strategy":"conditional","rules":[{"when":{"metadata":{"a":"b"},"input_tokens_over":1,"input_tokens_at_most":9,"needs":["tools"]},"strategy":"fastest"}]}},"limits":[],"budgets":[],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000},"breaker":{"enabled":true,"consecutive_failures":3,"error_percent":50,"min_requests":10,"window_s":30,"cooldown_s":5,"max_cooldown_s":120,"max_retry_after_s":60},"retry":{"max_attempts":6,"same_target":1,"backoff_ms":200,"max_backoff_ms":2000,"max_retry_after_ms":2000,"budget_percent":10,"hedge":true,"continue_streams":true},"savings":{"baseline":"p/big"},"decisions":{"sample_per_mille":1000,"failures":true}}}"#;
+    assert_eq!(stays::<StoredConfig>(text).config.validate(), Ok(()));
+}

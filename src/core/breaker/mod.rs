@@ -1,0 +1,206 @@
+//! The breaker of one target: when it fails it is left alone, and exactly one request finds out whether it
+//! has recovered.
+//!
+//! ```text
+//!            failures                     cool-down over, a request asks
+//!  closed ───────────────► open ◄───────────────────────────────► probing
+//!    ▲  │ Retry-After        ▲ probe failed (longer), unused or lost │
+//!    │  └──────► throttled   └───────────────────────────────────────┤
+//!    └───────────── time ◄── probe succeeded ────────────────────────┘
+//! ```
+//!
+//! The tenant's object has one for each provider and model, for all isolates. It hands the probe out with a
+//! permit, and the permit's report brings it back. Requests that were under way when it opened change
+//! nothing. Nygard, "Release It!" (2007), has the pattern; outlier detection by consecutive failures and by
+//! ratio with a minimum volume is Envoy's.
+
+use crate::config::BreakerPolicy;
+use crate::ids::PermitId;
+use crate::retry::{Class, Signal};
+use crate::route::Gate;
+use crate::units::{Millis, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Slots of the window.
+const SLOTS: i64 = 6;
+/// A probe of which nothing was heard for this long is lost, and the next one is handed out.
+pub const PROBE_LIFE: Millis = 60_000;
+
+/// The breaker of a target. Stored: change it only additively.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Breaker {
+    #[serde(rename = "s", default, skip_serializing_if = "is_closed")]
+    state: State,
+    /// Failures in a row.
+    #[serde(rename = "c", default, skip_serializing_if = "is_zero")]
+    consecutive: u32,
+    /// How often in a row it opened.
+    #[serde(rename = "o", default, skip_serializing_if = "is_zero")]
+    opens: u32,
+    /// When it last closed again.
+    #[serde(rename = "t", default, skip_serializing_if = "is_epoch")]
+    closed_at: Timestamp,
+    /// What the window saw: number of the slot, attempts, failures.
+    #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
+    window: Vec<(i64, u32, u32)>,
+}
+
+/// What a breaker is doing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// The target is asked.
+    #[default]
+    Closed,
+    /// It is not, and nobody probes.
+    Open {
+        /// When a probe may be handed out.
+        until: Timestamp,
+    },
+    /// It is not, as it asked for.
+    Throttled {
+        /// When it is asked again, by everybody.
+        until: Timestamp,
+    },
+    /// One request asks it.
+    Probing {
+        /// Its permit.
+        permit: PermitId,
+        /// When it counts as lost.
+        until: Timestamp,
+    },
+}
+
+fn is_closed(state: &State) -> bool {
+    *state == State::Closed
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
+}
+
+fn is_epoch(at: &Timestamp) -> bool {
+    *at == Timestamp::default()
+}
+
+impl Breaker {
+    /// What it is doing.
+    pub fn state(&self) -> State {
+        self.state
+    }
+
+    /// How often in a row it opened.
+    pub fn opens(&self) -> u32 {
+        self.opens
+    }
+
+    /// What isolates are told.
+    pub fn gate(&self, now: Timestamp) -> Gate {
+        match self.state {
+            State::Open { until } | State::Probing { until, .. } => Gate::Open(until),
+            State::Throttled { until } if now < until => Gate::Throttled(until),
+            State::Closed | State::Throttled { .. } => Gate::Closed,
+        }
+    }
+
+    /// Whether a probe may be handed out. At most one is out at a time.
+    pub fn wants_probe(&self, now: Timestamp) -> bool {
+        matches!(self.state, State::Open { until } | State::Probing { until, .. } if until <= now)
+    }
+
+    /// A probe was handed out.
+    pub fn probe(&mut self, now: Timestamp, permit: PermitId) {
+        self.state = State::Probing { permit, until: now.plus(PROBE_LIFE) };
+    }
+
+    /// A permit has ended. If it had the probe and did not use it, the next request may.
+    pub fn release(&mut self, now: Timestamp, permit: PermitId) {
+        if matches!(self.state, State::Probing { permit: out, .. } if out == permit) {
+            self.state = State::Open { until: now };
+        }
+    }
+
+    /// An attempt under a permit has ended.
+    pub fn record(&mut self, policy: &BreakerPolicy, now: Timestamp, permit: PermitId, class: Class, retry_after: Millis) {
+        if !policy.enabled {
+            *self = Breaker::default();
+            return;
+        }
+        let signal = class.row().signal;
+        let wait = policy.retry_after(retry_after);
+        match self.state {
+            State::Probing { permit: out, .. } if out == permit => match signal {
+                Signal::Success => self.close(now),
+                Signal::Failure => self.open(policy, now, wait),
+                Signal::Neutral => self.state = State::Open { until: now },
+            },
+            // It was sent before the breaker opened.
+            State::Open { .. } | State::Probing { .. } => {}
+            State::Throttled { until } if now < until => {
+                if asks_for_rest(class, wait) {
+                    self.state = State::Throttled { until: until.max(now.plus(wait)) };
+                }
+            }
+            State::Throttled { .. } | State::Closed => {
+                self.state = State::Closed;
+                self.count(policy, now, signal, class, wait);
+            }
+        }
+    }
+
+    fn count(&mut self, policy: &BreakerPolicy, now: Timestamp, signal: Signal, class: Class, wait: Millis) {
+        if asks_for_rest(class, wait) {
+            self.state = State::Throttled { until: now.plus(wait) };
+            if class == Class::RateLimit {
+                // It is well, and said how much it can take.
+                return;
+            }
+        }
+        let failed = signal == Signal::Failure;
+        match signal {
+            Signal::Neutral => return,
+            Signal::Success => self.consecutive = 0,
+            Signal::Failure => self.consecutive = self.consecutive.saturating_add(1),
+        }
+        let slot = now.0.saturating_mul(SLOTS).checked_div_euclid(policy.window().max(1)).unwrap_or(0);
+        self.window.retain(|(n, ..)| *n > slot.saturating_sub(SLOTS) && *n <= slot);
+        match self.window.last_mut() {
+            Some((n, all, bad)) if *n == slot => {
+                *all = all.saturating_add(1);
+                *bad = bad.saturating_add(u32::from(failed));
+            }
+            _ => self.window.push((slot, 1, u32::from(failed))),
+        }
+        let sum = |of: fn(&(i64, u32, u32)) -> u32| self.window.iter().fold(0_u64, |sum, slot| sum.saturating_add(u64::from(of(slot))));
+        let (all, bad) = (sum(|s| s.1), sum(|s| s.2));
+        let many = all >= u64::from(policy.min_requests) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent));
+        if failed && (many || self.consecutive >= policy.consecutive_failures) {
+            self.open(policy, now, wait);
+        } else if now.since(self.closed_at) > i64::from(policy.max_cooldown_s).saturating_mul(1_000) {
+            // It was well for long: the next time is the first again.
+            self.opens = 0;
+        }
+    }
+
+    fn open(&mut self, policy: &BreakerPolicy, now: Timestamp, wait: Millis) {
+        self.opens = self.opens.saturating_add(1);
+        self.state = State::Open { until: now.plus(policy.cooldown(self.opens).max(wait)) };
+        self.consecutive = 0;
+        self.window.clear();
+    }
+
+    fn close(&mut self, now: Timestamp) {
+        self.state = State::Closed;
+        self.closed_at = now;
+        self.consecutive = 0;
+        self.window.clear();
+    }
+}
+
+/// Whether the provider said that it wants to be left alone.
+fn asks_for_rest(class: Class, wait: Millis) -> bool {
+    wait > 0 && matches!(class, Class::RateLimit | Class::Overloaded)
+}
+
+#[cfg(test)]
+mod tests;

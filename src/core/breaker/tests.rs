@@ -1,0 +1,208 @@
+//! The breaker against lists of what happened.
+
+use super::*;
+use proptest::prelude::*;
+
+fn permit(seq: u64) -> PermitId {
+    PermitId { epoch: 1, seq }
+}
+
+fn policy() -> BreakerPolicy {
+    BreakerPolicy { cooldown_s: 5, max_cooldown_s: 120, ..BreakerPolicy::default() }
+}
+
+/// A breaker that is open since 0.
+fn opened() -> Breaker {
+    let mut breaker = Breaker::default();
+    (0..5).for_each(|n| breaker.record(&policy(), Timestamp(0), permit(n), Class::Server, 0));
+    assert_eq!(breaker.state(), State::Open { until: Timestamp(5_000) });
+    breaker
+}
+
+#[test]
+fn it_opens_within_ten_failures() {
+    opened();
+    // Every other request fails: no five in a row, but half of ten.
+    let mut breaker = Breaker::default();
+    let mut failures = 0;
+    for n in 0..40 {
+        let class = if n % 2 == 0 { Class::Ok } else { Class::Timeout };
+        failures += i32::from(class != Class::Ok);
+        breaker.record(&policy(), Timestamp(n * 100), permit(0), class, 0);
+        if breaker.state() != State::Closed {
+            break;
+        }
+    }
+    assert_eq!(failures, 5);
+}
+
+#[test]
+fn a_few_failures_among_many_do_not_open_it() {
+    let mut breaker = Breaker::default();
+    for n in 0..10_000 {
+        let class = if n % 3 == 0 { Class::Server } else { Class::Ok };
+        breaker.record(&policy(), Timestamp(n * 10), permit(0), class, 0);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[test]
+fn the_clients_errors_do_not_count() {
+    let mut breaker = Breaker::default();
+    for class in [Class::Refused, Class::ContextWindow, Class::ContentPolicy, Class::NoModel, Class::ClientGone] {
+        (0..100).for_each(|n| breaker.record(&policy(), Timestamp(n), permit(0), class, 0));
+    }
+    assert_eq!(breaker, Breaker::default());
+}
+
+#[test]
+fn retry_after_is_followed_up_to_its_cap() {
+    let mut breaker = Breaker::default();
+    breaker.record(&policy(), Timestamp(0), permit(0), Class::RateLimit, 7_000);
+    assert_eq!(breaker.gate(Timestamp(6_999)), Gate::Throttled(Timestamp(7_000)));
+    // Nobody probes: all may come when the time is over.
+    assert!(!breaker.wants_probe(Timestamp(7_000)));
+    assert_eq!(breaker.gate(Timestamp(7_000)), Gate::Closed);
+    breaker.record(&policy(), Timestamp(8_000), permit(0), Class::RateLimit, 86_400_000);
+    assert_eq!(breaker.gate(Timestamp(8_000)), Gate::Throttled(Timestamp(68_000)));
+    // Without the header it is a failure like others.
+    let mut breaker = Breaker::default();
+    (0..5).for_each(|_| breaker.record(&policy(), Timestamp(0), permit(0), Class::RateLimit, 0));
+    assert!(matches!(breaker.state(), State::Open { .. }));
+}
+
+#[test]
+fn one_probe_at_a_time_and_each_failure_waits_longer() {
+    let mut breaker = opened();
+    assert!(!breaker.wants_probe(Timestamp(4_999)));
+    assert!(breaker.wants_probe(Timestamp(5_000)));
+    breaker.probe(Timestamp(5_000), permit(7));
+    assert!(!breaker.wants_probe(Timestamp(5_001)));
+    // A straggler is no probe.
+    breaker.record(&policy(), Timestamp(5_100), permit(3), Class::Ok, 0);
+    assert!(matches!(breaker.state(), State::Probing { .. }));
+    breaker.record(&policy(), Timestamp(6_000), permit(7), Class::Timeout, 0);
+    assert_eq!(breaker.state(), State::Open { until: Timestamp(16_000) });
+    breaker.probe(Timestamp(16_000), permit(8));
+    breaker.record(&policy(), Timestamp(17_000), permit(8), Class::Ok, 0);
+    assert_eq!((breaker.state(), breaker.opens()), (State::Closed, 2));
+    // Soon after, it is the third time; long after, the first.
+    let mut soon = breaker.clone();
+    (0..5).for_each(|_| soon.record(&policy(), Timestamp(20_000), permit(9), Class::Server, 0));
+    assert_eq!(soon.state(), State::Open { until: Timestamp(40_000) });
+    breaker.record(&policy(), Timestamp(140_000), permit(9), Class::Ok, 0);
+    (0..5).for_each(|_| breaker.record(&policy(), Timestamp(140_000), permit(9), Class::Server, 0));
+    assert_eq!(breaker.state(), State::Open { until: Timestamp(145_000) });
+}
+
+#[test]
+fn a_probe_that_is_lost_or_unused_is_replaced() {
+    let mut breaker = opened();
+    breaker.probe(Timestamp(5_000), permit(7));
+    assert!(!breaker.wants_probe(Timestamp(64_999)));
+    assert!(breaker.wants_probe(Timestamp(65_000)));
+    breaker.probe(Timestamp(65_000), permit(8));
+    // The lost one turns up: it is not the probe any more.
+    breaker.record(&policy(), Timestamp(65_001), permit(7), Class::Ok, 0);
+    assert!(matches!(breaker.state(), State::Probing { permit: out, .. } if out == permit(8)));
+    breaker.release(Timestamp(65_002), permit(8));
+    assert!(breaker.wants_probe(Timestamp(65_002)));
+}
+
+#[test]
+fn switched_off_it_is_closed() {
+    let mut breaker = opened();
+    breaker.record(&BreakerPolicy { enabled: false, ..policy() }, Timestamp(1), permit(1), Class::Server, 0);
+    assert_eq!(breaker, Breaker::default());
+}
+
+/// Bytes on disk.
+#[test]
+fn breakers_stay_readable() {
+    for text in [
+        r#"{}"#,
+        r#"{"s":{"open":{"until":5}},"o":2}"#,
+        r#"{"s":{"probing":{"permit":{"e":1,"s":7},"until":65000}},"o":1,"t":4}"#,
+        r#"{"s":{"throttled":{"until":5}},"c":2,"w":[[285004800,3,2]]}"#,
+    ] {
+        let breaker: Breaker = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&breaker).unwrap(), text);
+    }
+}
+
+/// What happens next: a request at a target that works or not, whose report may be lost.
+#[derive(Clone, Debug)]
+enum Event {
+    Pass(i64),
+    Ask,
+    Report { which: usize, works: bool },
+    Lose(usize),
+    Kill,
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        2 => (1_i64..9_000).prop_map(Event::Pass),
+        1 => (1_i64..100_000).prop_map(Event::Pass),
+        4 => Just(Event::Ask),
+        5 => (0_usize..8, any::<bool>()).prop_map(|(which, works)| Event::Report { which, works }),
+        1 => (0_usize..8).prop_map(Event::Lose),
+        1 => Just(Event::Kill),
+    ];
+    prop::collection::vec(event, 1..120)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+    /// However requests, reports, losses and kills are mixed: nobody but one probe asks an open target, and
+    /// one that works is asked by everybody again.
+    #[test]
+    fn one_probe_and_a_way_back(events in events()) {
+        let policy = policy();
+        let (mut breaker, mut now, mut seq) = (Breaker::default(), 0_i64, 0_u64);
+        let mut asked: Vec<(PermitId, i64, bool)> = Vec::new();
+        for event in events {
+            match event {
+                Event::Pass(ms) => now += ms,
+                Event::Ask => {
+                    seq += 1;
+                    let id = permit(seq);
+                    let open = matches!(breaker.gate(Timestamp(now)), Gate::Open(_));
+                    let probes = breaker.wants_probe(Timestamp(now));
+                    prop_assert!(!probes || open);
+                    if probes {
+                        breaker.probe(Timestamp(now), id);
+                    }
+                    if probes || !open {
+                        asked.push((id, now, probes));
+                    }
+                    let alive = asked.iter().filter(|(_, at, probe)| *probe && at + PROBE_LIFE > now).count();
+                    prop_assert!(alive <= 1 || !open, "{alive} probes at {now}");
+                }
+                Event::Report { which, works } => {
+                    if asked.is_empty() { continue }
+                    let (id, _, probe) = asked.remove(which % asked.len());
+                    let before = breaker.state();
+                    breaker.record(&policy, Timestamp(now), id, if works { Class::Ok } else { Class::Server }, 0);
+                    breaker.release(Timestamp(now), id);
+                    let closes = breaker.state() == State::Closed && matches!(before, State::Open { .. } | State::Probing { .. });
+                    prop_assert!(!closes || (probe && works), "closed by a straggler");
+                    if let State::Open { until } = breaker.state() {
+                        prop_assert!(until.0 <= now.max(asked.iter().map(|a| a.1).max().unwrap_or(now)) + 120_000);
+                    }
+                }
+                Event::Lose(which) => if !asked.is_empty() { asked.remove(which % asked.len()); },
+                // What is on disk is all of it.
+                Event::Kill => breaker = serde_json::from_str(&serde_json::to_string(&breaker).unwrap()).unwrap(),
+            }
+        }
+        // It recovers: within its longest pause and a lost probe, the first request closes it.
+        now += PROBE_LIFE + 120_000;
+        if breaker.wants_probe(Timestamp(now)) {
+            breaker.probe(Timestamp(now), permit(seq + 1));
+            breaker.record(&policy, Timestamp(now), permit(seq + 1), Class::Ok, 0);
+        }
+        prop_assert_eq!(breaker.gate(Timestamp(now)), Gate::Closed);
+    }
+}

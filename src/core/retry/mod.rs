@@ -1,0 +1,231 @@
+//! What is done after an attempt has failed: the kinds of failures, the pauses, the budget.
+
+mod budget;
+mod class;
+
+pub use budget::RetryBudget;
+pub use class::{Class, Row, Signal, TAXONOMY, Then};
+
+use crate::config::RetryPolicy;
+use crate::perf::ViewRow;
+use crate::units::{Millis, Timestamp};
+
+/// The shortest time after which a second target is asked too.
+const SHORTEST_HEDGE: Millis = 50;
+/// Most bytes of text that another target is asked to go on from.
+const MAX_CONTINUED: u64 = 64 * 1024;
+
+/// What is left to be tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Another key of the same provider.
+    pub keys: bool,
+    /// Further targets in the order.
+    pub targets: bool,
+    /// Further targets with a larger context window.
+    pub context: bool,
+    /// Further targets that are less strict.
+    pub policy: bool,
+}
+
+/// What to do now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Ask the same target again after so many milliseconds.
+    Same(Millis),
+    /// Ask the same target with the provider's next key.
+    Key,
+    /// Ask the next target of the order.
+    Target,
+    /// Ask the next target with a larger context window.
+    Context,
+    /// Ask the next target that is less strict.
+    Policy,
+    /// Tell the client.
+    Stop,
+}
+
+/// The attempts of one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempts {
+    policy: RetryPolicy,
+    /// When all must be over.
+    deadline: Timestamp,
+    made: u32,
+    /// Retries at this target so far.
+    same: u32,
+}
+
+impl Attempts {
+    /// None yet.
+    pub fn new(policy: RetryPolicy, deadline: Timestamp) -> Attempts {
+        Attempts { policy, deadline, made: 0, same: 0 }
+    }
+
+    /// An attempt has failed; nothing of it has reached the client. `retry_after` is what the provider
+    /// asked for, `random` are 64 random bits.
+    pub fn next(
+        &mut self,
+        now: Timestamp,
+        class: Class,
+        retry_after: Option<Millis>,
+        random: u64,
+        left: Left,
+        budget: &mut RetryBudget,
+    ) -> Step {
+        self.made = self.made.saturating_add(1);
+        let row = class.row();
+        if self.made >= self.policy.max_attempts || now >= self.deadline {
+            return Step::Stop;
+        }
+        if row.key && left.keys && budget.take() {
+            return Step::Key;
+        }
+        if row.same && self.same < self.policy.same_target {
+            // Who names a time is in no hurry; others may be free now.
+            let wait = match retry_after {
+                Some(_) if left.targets => None,
+                Some(ms) => Some(ms.max(0)).filter(|ms| *ms <= i64::from(self.policy.max_retry_after_ms)),
+                None => Some(self.backoff(random)),
+            };
+            if let Some(wait) = wait.filter(|ms| now.plus(*ms) < self.deadline && budget.take()) {
+                self.same = self.same.saturating_add(1);
+                return Step::Same(wait);
+            }
+        }
+        self.same = 0;
+        match row.then {
+            Then::Context if left.context => Step::Context,
+            Then::Policy if left.policy => Step::Policy,
+            Then::Target | Then::Context if left.targets => Step::Target,
+            _ => Step::Stop,
+        }
+    }
+
+    /// Exponential backoff with full jitter: anything up to a bound that doubles with each retry.
+    ///
+    /// Source: Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
+    fn backoff(&self, random: u64) -> Millis {
+        let bound = u64::from(self.policy.backoff_ms).saturating_mul(1_u64.checked_shl(self.same.min(16)).unwrap_or(1));
+        let bound = bound.min(u64::from(self.policy.max_backoff_ms));
+        i64::try_from(random.checked_rem(bound.saturating_add(1)).unwrap_or(0)).unwrap_or(0)
+    }
+}
+
+/// After how many milliseconds without an answer a second target is asked too; `None` if it is not, or
+/// nothing is known of the first. The second attempt takes a retry out of the budget.
+pub fn hedge_after(policy: &RetryPolicy, row: Option<&ViewRow>) -> Option<Millis> {
+    let p95 = row.map(|r| i64::from(r.p95_first_ms)).filter(|ms| policy.hedge && *ms > 0)?;
+    Some(p95.max(SHORTEST_HEDGE))
+}
+
+/// Whether another target goes on with a stream that broke off after so many bytes of text. Calls of tools
+/// cannot be continued: half of one is no beginning of another.
+pub fn continues(policy: &RetryPolicy, class: Class, text_bytes: u64, tools: bool, left: Left, budget: &mut RetryBudget) -> bool {
+    let broke = matches!(class, Class::Cut | Class::Timeout | Class::Server | Class::Overloaded | Class::Connect);
+    policy.continue_streams && broke && !tools && left.targets && (1..=MAX_CONTINUED).contains(&text_bytes) && budget.take()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const ALL: Left = Left { keys: true, targets: true, context: true, policy: true };
+    const LAST: Left = Left { keys: false, targets: false, context: false, policy: false };
+
+    fn next(class: Class, retry_after: Option<Millis>, left: Left) -> Step {
+        let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(60_000));
+        attempts.next(Timestamp(0), class, retry_after, 77, left, &mut RetryBudget::default())
+    }
+
+    #[test]
+    fn what_follows_from_each_failure() {
+        let more = Left { targets: true, ..LAST };
+        for (class, retry_after, left, step) in [
+            (Class::Server, None, more, Step::Same(77)),
+            (Class::Connect, None, LAST, Step::Same(77)),
+            (Class::Timeout, None, more, Step::Target),
+            (Class::Timeout, None, LAST, Step::Stop),
+            (Class::RateLimit, None, ALL, Step::Key),
+            (Class::RateLimit, Some(1_500), more, Step::Target),
+            (Class::RateLimit, Some(1_500), LAST, Step::Same(1_500)),
+            (Class::RateLimit, Some(2_001), LAST, Step::Stop),
+            (Class::Quota, None, ALL, Step::Key),
+            (Class::Auth, None, more, Step::Target),
+            (Class::ContextWindow, None, ALL, Step::Context),
+            (Class::ContextWindow, None, more, Step::Target),
+            (Class::ContentPolicy, None, ALL, Step::Policy),
+            (Class::ContentPolicy, None, more, Step::Stop),
+            (Class::NoModel, None, more, Step::Target),
+            (Class::Refused, None, ALL, Step::Stop),
+            (Class::ClientGone, None, ALL, Step::Stop),
+        ] {
+            assert_eq!(next(class, retry_after, left), step, "{class:?} {left:?}");
+        }
+    }
+
+    #[test]
+    fn the_same_target_is_retried_once_and_then_the_next() {
+        let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(60_000));
+        let mut budget = RetryBudget::default();
+        let left = Left { targets: true, ..LAST };
+        let steps: Vec<Step> = (0..6).map(|_| attempts.next(Timestamp(0), Class::Server, None, 0, left, &mut budget)).collect();
+        assert_eq!(steps, [Step::Same(0), Step::Target, Step::Same(0), Step::Target, Step::Same(0), Step::Stop]);
+    }
+
+    #[test]
+    fn without_budget_or_time_there_is_no_retry() {
+        let left = Left { targets: true, ..LAST };
+        let mut budget = RetryBudget::default();
+        while budget.take() {}
+        let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(60_000));
+        assert_eq!(attempts.next(Timestamp(0), Class::Server, None, 0, left, &mut budget), Step::Target);
+        let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(100));
+        assert_eq!(attempts.next(Timestamp(50), Class::Server, None, 77, left, &mut RetryBudget::default()), Step::Target);
+        assert_eq!(attempts.next(Timestamp(100), Class::Server, None, 0, left, &mut RetryBudget::default()), Step::Stop);
+    }
+
+    #[test]
+    fn hedging_and_continuing_are_options() {
+        let on = RetryPolicy { hedge: true, continue_streams: true, ..RetryPolicy::default() };
+        let off = RetryPolicy::default();
+        let row = |p95_first_ms| ViewRow { p95_first_ms, ..ViewRow::default() };
+        assert_eq!(hedge_after(&on, Some(&row(700))), Some(700));
+        assert_eq!(hedge_after(&on, Some(&row(3))), Some(50));
+        assert_eq!([hedge_after(&on, Some(&row(0))), hedge_after(&on, None), hedge_after(&off, Some(&row(700)))], [None; 3]);
+        let go = |policy, class, bytes, tools, left| continues(policy, class, bytes, tools, left, &mut RetryBudget::default());
+        assert!(go(&on, Class::Cut, 100, false, ALL));
+        assert!(!go(&off, Class::Cut, 100, false, ALL));
+        assert!(!go(&on, Class::Cut, 100, true, ALL));
+        assert!(!go(&on, Class::Cut, 100, false, LAST));
+        assert!(!go(&on, Class::ClientGone, 100, false, ALL));
+        assert!(!go(&on, Class::Cut, 70_000, false, ALL));
+    }
+
+    proptest! {
+        #[test]
+        fn attempts_end_and_pauses_are_bounded(
+            classes in prop::collection::vec(0_usize..TAXONOMY.len(), 40),
+            randoms in prop::collection::vec(any::<u64>(), 40),
+            retry_after in prop::option::of(0_i64..100_000),
+        ) {
+            let policy = RetryPolicy { same_target: 5, max_attempts: 16, ..RetryPolicy::default() };
+            let (mut attempts, mut budget, mut now) = (Attempts::new(policy, Timestamp(30_000)), RetryBudget::default(), 0);
+            let mut made = 1;
+            for (class, random) in classes.into_iter().zip(randoms) {
+                match attempts.next(Timestamp(now), TAXONOMY[class].class, retry_after, random, ALL, &mut budget) {
+                    Step::Stop => break,
+                    Step::Same(ms) => {
+                        prop_assert!((0..=2_000).contains(&ms));
+                        now += ms;
+                        prop_assert!(now < 30_000);
+                    }
+                    _ => {}
+                }
+                made += 1;
+                prop_assert!(made <= 16);
+            }
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The record of a decision: what it was made of, what it was, what came of it. And what another
+//! configuration would have decided.
+
+use super::inputs::{Candidate, Inputs, Role};
+use super::{Decision, decide};
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::plan::{Plan, Target, plan};
+use crate::price::Usage;
+use crate::protocol::Attempt;
+use crate::retry::Class;
+use crate::units::NanoUsd;
+use serde::{Deserialize, Serialize};
+
+/// Longest request id, in bytes.
+pub const MAX_ID: usize = 64;
+
+/// A decision with its inputs and its outcome. Stored: change it only additively.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// The request's id.
+    pub id: String,
+    /// Gateway key's id.
+    #[serde(default)]
+    pub key: String,
+    /// What the decision was made of.
+    pub inputs: Inputs,
+    /// What was decided.
+    pub decision: Decision,
+    /// What came of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Tried>,
+    /// The tokens of the answer, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// What it cost.
+    #[serde(default)]
+    pub cost: NanoUsd,
+}
+
+/// An attempt, in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tried {
+    /// `provider/model`.
+    pub target: String,
+    /// How it ended.
+    pub class: Class,
+    /// HTTP status.
+    pub status: u16,
+    /// Milliseconds.
+    pub latency_ms: u32,
+    /// What it cost.
+    pub cost: NanoUsd,
+}
+
+impl Record {
+    /// A decision before anything came of it.
+    pub fn new(id: &str, inputs: Inputs, decision: Decision) -> Record {
+        let id = id.chars().take(MAX_ID).collect();
+        Record { id, key: String::new(), inputs, decision, attempts: Vec::new(), usage: None, cost: NanoUsd::ZERO }
+    }
+
+    /// What came of it.
+    #[must_use]
+    pub fn ended(self, key: &str, attempts: &[Attempt]) -> Record {
+        let tried = |a: &Attempt| Tried {
+            target: format!("{}/{}", a.provider, a.model),
+            class: a.class(),
+            status: a.status,
+            latency_ms: a.latency_ms,
+            cost: a.cost,
+        };
+        let cost = attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost));
+        let usage = attempts.last().filter(|a| a.class() == Class::Ok).map(|a| a.usage);
+        Record { key: key.to_owned(), attempts: attempts.iter().map(tried).collect(), usage, cost, ..self }
+    }
+
+    /// Who was asked last, or would have been asked first.
+    fn target(&self) -> Option<String> {
+        self.attempts.last().map(|t| t.target.clone()).or_else(|| self.decision.order.first().cloned())
+    }
+}
+
+/// What would be different for one request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Change {
+    /// The request's id.
+    pub id: String,
+    /// The model as the caller named it.
+    pub model: String,
+    /// Where it went.
+    pub before: Option<String>,
+    /// Where it would go first.
+    pub after: Option<String>,
+    /// What it cost, or was expected to cost where it has no usage.
+    pub cost_before: NanoUsd,
+    /// What the same tokens would cost there.
+    pub cost_after: NanoUsd,
+    /// Why it would be denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub denied: Option<String>,
+}
+
+/// What would be different.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replayed {
+    /// Requests that were looked at.
+    pub requests: u64,
+    /// Requests that would go elsewhere first.
+    pub moved: u64,
+    /// Requests that were denied for want of a target.
+    pub denied_before: u64,
+    /// Requests that would be.
+    pub denied_after: u64,
+    /// What they cost.
+    pub cost_before: NanoUsd,
+    /// What they would cost, if each were answered by its first target.
+    pub cost_after: NanoUsd,
+    /// Those for which something would be different, in the order given.
+    pub changes: Vec<Change>,
+}
+
+/// Decides again under another configuration. What was known of a target then (latency, failures, breaker,
+/// prompt cache, feedback) is known again; of a target that was no candidate then, nothing is. Prices are
+/// the configuration's and the catalogue's of now.
+pub fn replay(records: &[Record], config: &Config, version: u64, catalog: &Catalog) -> Replayed {
+    let mut replayed = Replayed::default();
+    let count = |n: &mut u64, yes: bool| *n = n.saturating_add(u64::from(yes));
+    for record in records {
+        let (after, cost_after, denied) = match plan(&record.inputs.model, config, catalog, record.inputs.at) {
+            Ok(plan) => again(record, &plan, version),
+            Err(failure) => (None, NanoUsd::ZERO, Some(failure.code().to_owned())),
+        };
+        let before = record.target();
+        let expected = || record.decision.order.first().and_then(|first| Some(candidate(&record.inputs, first)?.cost));
+        let cost_before = if record.usage.is_some() { record.cost } else { expected().unwrap_or_default() };
+        count(&mut replayed.requests, true);
+        count(&mut replayed.denied_before, record.decision.order.is_empty());
+        count(&mut replayed.denied_after, after.is_none());
+        let moved = after.as_ref() != record.decision.order.first();
+        count(&mut replayed.moved, moved);
+        replayed.cost_before = replayed.cost_before.plus(cost_before);
+        replayed.cost_after = replayed.cost_after.plus(cost_after);
+        if moved || cost_after != cost_before {
+            let (id, model) = (record.id.clone(), record.inputs.model.clone());
+            replayed.changes.push(Change { id, model, before, after, cost_before, cost_after, denied });
+        }
+    }
+    replayed
+}
+
+fn candidate<'a>(inputs: &'a Inputs, target: &str) -> Option<&'a Candidate> {
+    inputs.candidates.iter().find(|c| c.target == target)
+}
+
+/// The first target, what the request costs there, and why there is none.
+fn again(record: &Record, plan: &Plan, version: u64) -> (Option<String>, NanoUsd, Option<String>) {
+    let inputs = rebuilt(&record.inputs, plan, version);
+    let decision = decide(&inputs);
+    let Some(first) = decision.order.first() else {
+        return (None, NanoUsd::ZERO, decision.refusal().map(ToString::to_string));
+    };
+    let target = plan.all().find(|t| t.name() == *first);
+    let known = record.usage.and_then(|usage| Some(target?.price.cost(usage)));
+    let expected = || candidate(&inputs, first).map(|c| c.cost).unwrap_or_default();
+    (Some(first.clone()), known.unwrap_or_else(expected), None)
+}
+
+/// The inputs as they would have been with another plan.
+pub fn rebuilt(inputs: &Inputs, plan: &Plan, version: u64) -> Inputs {
+    let of = |role: Role, targets: &[Target]| targets.iter().map(|t| known(inputs, role, t)).collect::<Vec<_>>();
+    let mut candidates = of(Role::Pool, &plan.targets);
+    candidates.extend(of(Role::Context, &plan.context_fallbacks));
+    candidates.extend(of(Role::Policy, &plan.policy_fallbacks));
+    Inputs { config: version, route: plan.route.clone(), candidates, ..inputs.clone() }
+}
+
+fn known(inputs: &Inputs, role: Role, target: &Target) -> Candidate {
+    let fresh = Candidate::new(role, target);
+    let same_role = inputs.candidates.iter().find(|c| c.target == fresh.target && c.role == role);
+    // A rule of the provider that had nothing left then has nothing left for its other models either.
+    let of_provider = format!("{}/", target.provider);
+    let blocked = inputs.candidates.iter().find(|c| c.target.starts_with(&of_provider)).and_then(|c| c.blocked.clone());
+    let seen = match same_role.or_else(|| candidate(inputs, &fresh.target)) {
+        Some(c) => Candidate {
+            feedback: c.feedback,
+            gate: c.gate,
+            first_ms: c.first_ms,
+            total_ms: c.total_ms,
+            errors: c.errors,
+            cached: c.cached,
+            busy: c.busy,
+            blocked,
+            ..fresh
+        },
+        None => Candidate { blocked, ..fresh },
+    };
+    seen.costing(target, &inputs.ask)
+}
