@@ -32,14 +32,14 @@ mod tests {
         .unwrap();
         let denial = |text: &str| serde_json::from_str::<Denial>(text).unwrap();
         let limit = |id: &str, subject: &str| {
-            denial(&format!(r#"{{"why":"limit","limit":"{id}","window_s":1,"retry_after":1,"subject":"{subject}"}}"#))
+            denial(&format!(r#"{{"limit":{{"limit":"{id}","window_s":1,"retry_after":1,"subject":"{subject}"}}}}"#))
         };
         let of = |why: &Denial| blocked(&config, why).map(|(provider, rule)| format!("{provider} {rule}"));
         assert_eq!(of(&limit("a", "openai")).as_deref(), Some("openai limit:a"));
         assert_eq!(of(&limit("b", "key_1")), None);
         assert_eq!(of(&limit("gone", "openai")), None);
-        let budget = r#"{"why":"budget","budget":"a","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"openai"}"#;
+        let budget = r#"{"budget":{"budget":"a","limit":5,"spent":4,"held":1,"resets_at":null,"subject":"openai"}}"#;
         assert_eq!(of(&denial(budget)).as_deref(), Some("openai budget:a"));
-        assert_eq!(of(&denial(r#"{"why":"max_cost","cap":5}"#)), None);
+        assert_eq!(of(&denial(r#"{"max_cost":{"cap":5}}"#)), None);
     }
 }
