@@ -32,6 +32,8 @@ fn aliases_are_written_as_they_were_read() {
 fn what_is_wrong_with_a_route_is_told_with_its_place() {
     for (alias, told) in [
         (r#"{}"#, "expected {\"target\""),
+        (r#"{"target":"b"}"#, "models.a.target: a target is written"),
+        (r#"{"targets":["a/b","b"]}"#, "models.a.targets[1]: a target is written"),
         (r#"{"target":"a/b","targets":["a/b"]}"#, "expected {\"target\""),
         (r#"{"targets":["a/b","a/b"]}"#, "models.a.targets[1]: `a/b` is there twice"),
         (r#"{"targets":[{"target":"a/b","wieght":1}]}"#, "expected \"provider/model\" or"),
