@@ -33,6 +33,9 @@ const TENANT_STEPS: &[&str] = &[
     "CREATE TABLE savings (day INTEGER NOT NULL, model TEXT NOT NULL, cause TEXT NOT NULL, amount INTEGER NOT NULL, requests INTEGER NOT NULL,
        input INTEGER NOT NULL, cached INTEGER NOT NULL, output INTEGER NOT NULL, PRIMARY KEY (day, model, cause)) WITHOUT ROWID",
     "CREATE TABLE decisions (id TEXT PRIMARY KEY, body TEXT NOT NULL) WITHOUT ROWID",
+    // Facts name their kind outside: {"f":"lines",…} becomes {"lines":{…}}.
+    "UPDATE journal SET facts = (SELECT json_group_array(json_object(json_extract(value, '$.f'), json_remove(value, '$.f')))
+       FROM json_each(journal.facts))",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[

@@ -79,6 +79,7 @@ impl Upstream for Fake {
             status,
             content_type: "application/json".to_owned(),
             retry_after: None,
+            retry_after_ms: None,
             input_tokens: None,
             headers: Vec::new(),
             whole,

@@ -156,7 +156,6 @@ impl Perf {
             target: target.to_owned(),
             first_ms: self.first_ms(),
             total_ms: self.total_ms(),
-            p95_first_ms: self.first.quantile(95).unwrap_or(0),
             errors: self.errors(),
             cached: self.cached_share(),
             ..ViewRow::default()

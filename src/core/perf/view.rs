@@ -34,9 +34,6 @@ pub struct ViewRow {
     /// Milliseconds to the end, peak EWMA.
     #[serde(rename = "l", skip_serializing_if = "is_default")]
     pub total_ms: u32,
-    /// Milliseconds to the first byte that 95 % do not exceed.
-    #[serde(rename = "p", skip_serializing_if = "is_default")]
-    pub p95_first_ms: u32,
     /// Failures, in thousandths of its attempts.
     #[serde(rename = "e", skip_serializing_if = "is_default")]
     pub errors: u16,
@@ -100,7 +97,7 @@ mod tests {
     #[test]
     fn views_stay_readable() {
         let text =
-            r#"{"n":7,"r":[{"t":"p/m","g":1710028800000},{"t":"p/n","g":-5,"f":310,"l":900,"p":450,"e":12,"c":640,"q":-30},{"t":"p/o"}]}"#;
+            r#"{"n":7,"r":[{"t":"p/m","g":1710028800000},{"t":"p/n","g":-5,"f":310,"l":900,"e":12,"c":640,"q":-30},{"t":"p/o"}]}"#;
         let view: View = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&view).unwrap(), text);
         assert_eq!(view.row("p/m").unwrap().gate, Gate::Open(Timestamp(1_710_028_800_000)));

@@ -9,7 +9,7 @@ use std::fmt;
 
 /// Why a target is left out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "why", rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
 pub enum Reason {
     /// The alias' data policy, or the rule that fits, wants tags that it does not have.
     Tags {
@@ -108,7 +108,6 @@ pub struct Dropped {
     /// `provider/model`.
     pub target: String,
     /// Why.
-    #[serde(flatten)]
     pub reason: Reason,
 }
 

@@ -13,14 +13,14 @@ fn stays<T: Serialize + DeserializeOwned>(text: &str) -> T {
 
 #[test]
 fn facts() {
-    stays::<Fact>(r#"{"f":"started","epoch":1710028800000,"at":1710028800000,"lifetime":60000,"keys":["a","b"]}"#);
-    stays::<Fact>(r#"{"f":"credit","at":1710028800000,"granted":256,"accounts":[{"a":{"b":"m","p":0},"n":200}]}"#);
+    stays::<Fact>(r#"{"started":{"epoch":1710028800000,"at":1710028800000,"lifetime":60000,"keys":["a","b"]}}"#);
+    stays::<Fact>(r#"{"credit":{"at":1710028800000,"granted":256,"accounts":[{"a":{"b":"m","p":0},"n":200}]}}"#);
     stays::<Fact>(
-        r#"{"f":"lines","lines":[{"permit":{"e":1710028800000,"s":7},"n":1,"at":1710028803000,"admitted_at":1710028801000,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"client_gone","status":200,"usage":{"i":10,"o":20},"estimated":true,"cost":8,"price":"p/*","latency_ms":2000,"first_byte_ms":300},"charges":[{"a":{"b":"m","s":"a","p":1709251200000},"h":9,"c":8}]}]}"#,
+        r#"{"lines":{"lines":[{"permit":{"e":1710028800000,"s":7},"n":1,"at":1710028803000,"admitted_at":1710028801000,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"client_gone","status":200,"usage":{"i":10,"o":20},"estimated":true,"cost":8,"price":"p/*","latency_ms":2000,"first_byte_ms":300},"charges":[{"a":{"b":"m","s":"a","p":1709251200000},"h":9,"c":8}]}]}}"#,
     );
     let line = |kind: &str| {
         format!(
-            r#"{{"f":"lines","lines":[{{"permit":{{"e":1,"s":7}},"n":0,"at":3,"admitted_at":2,"key":"","kind":"{kind}","charges":[{{"a":{{"b":"m","p":0}},"h":9,"c":-8}}]}}]}}"#
+            r#"{{"lines":{{"lines":[{{"permit":{{"e":1,"s":7}},"n":0,"at":3,"admitted_at":2,"key":"","kind":"{kind}","charges":[{{"a":{{"b":"m","p":0}},"h":9,"c":-8}}]}}]}}}}"#
         )
     };
     for kind in ["settled", "released", "expired", "corrected"] {
@@ -84,9 +84,9 @@ fn a_configuration() {
 #[test]
 fn facts_about_other_rules_than_budgets() {
     stays::<Fact>(
-        r#"{"f":"credit","at":5,"granted":0,"accounts":[{"a":{"b":"tpm","s":"p","p":0,"m":"tokens","v":true},"n":200},{"a":{"b":"r","p":0,"m":"rolling"},"n":1}]}"#,
+        r#"{"credit":{"at":5,"granted":0,"accounts":[{"a":{"b":"tpm","s":"p","p":0,"m":"tokens","v":true},"n":200},{"a":{"b":"r","p":0,"m":"rolling"},"n":1}]}}"#,
     );
-    stays::<Fact>(r#"{"f":"crossed","at":5,"account":{"b":"m","p":0},"percent":80,"limit":1000,"spent":801}"#);
+    stays::<Fact>(r#"{"crossed":{"at":5,"account":{"b":"m","p":0},"percent":80,"limit":1000,"spent":801}}"#);
     for measure in ["rolling", "requests", "input_tokens", "output_tokens", "tokens", "cost", "concurrency", "session"] {
         stays::<AccountKey>(&format!(r#"{{"b":"x","s":"k","p":0,"m":"{measure}"}}"#));
     }
@@ -124,10 +124,10 @@ fn a_configuration_with_every_kind_of_rule() {
 
 #[test]
 fn facts_about_targets() {
-    stays::<Fact>(r#"{"f":"probe","at":5,"target":"p/m","permit":{"e":1,"s":7}}"#);
-    stays::<Fact>(r#"{"f":"feedback","at":5,"target":"p/m","score":900,"request":4294967295}"#);
+    stays::<Fact>(r#"{"probe":{"at":5,"target":"p/m","permit":{"e":1,"s":7}}}"#);
+    stays::<Fact>(r#"{"feedback":{"at":5,"target":"p/m","score":900,"request":4294967295}}"#);
     stays::<Fact>(
-        r#"{"f":"lines","lines":[{"permit":{"e":1,"s":7},"n":1,"at":3,"admitted_at":2,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/*","latency_ms":5,"first_byte_ms":0,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"},"charges":[],"saved":{"m":"fast","p":"p/*","d":{"failover":-6}}}]}"#,
+        r#"{"lines":{"lines":[{"permit":{"e":1,"s":7},"n":1,"at":3,"admitted_at":2,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/*","latency_ms":5,"first_byte_ms":0,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"},"charges":[],"saved":{"m":"fast","p":"p/*","d":{"failover":-6}}}]}}"#,
     );
 }
 
@@ -143,6 +143,6 @@ fn what_is_known_of_targets() {
 
 #[test]
 fn a_configuration_with_routes() {
-    let text = r#"{"version":3,"at":5,"config":{"models":{"a":{"target":"p/m","baseline":"p/n"},"b":{"targets":["p/m",{"target":"q/n","weight":3,"quality":0.8,"tags":["eu"],"context_tokens":8000,"lacks":["vision"]}],"strategy":"balanced","affinity":false,"min_quality":0.7,"max_latency_ms":900,"max_cost_usd":"0.5","require_tags":["eu"],"context_fallbacks":["p/long"],"policy_fallbacks":["q/n"]},"c":{"targets":["p/m"],"strategy":"conditional","rules":[{"when":{"metadata":{"a":"b"},"input_tokens_over":1,"input_tokens_at_most":9,"needs":["tools"]},"strategy":"fastest"}]}},"limits":[],"budgets":[],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000},"breaker":{"enabled":true,"consecutive_failures":3,"error_percent":50,"min_requests":10,"window_s":30,"cooldown_s":5,"max_cooldown_s":120,"max_retry_after_s":60},"retry":{"max_attempts":6,"same_target":1,"backoff_ms":200,"max_backoff_ms":2000,"max_retry_after_ms":2000,"budget_percent":10,"hedge":true,"continue_streams":true},"savings":{"baseline":"p/big"},"decisions":{"sample_per_mille":1000,"failures":true}}}"#;
+    let text = r#"{"version":3,"at":5,"config":{"models":{"a":{"target":"p/m","baseline":"p/n"},"b":{"targets":["p/m",{"target":"q/n","weight":3,"quality":0.8,"tags":["eu"],"context_tokens":8000,"lacks":["vision"]}],"strategy":"balanced","affinity":false,"min_quality":0.7,"max_latency_ms":900,"max_cost_usd":"0.5","require_tags":["eu"],"context_fallbacks":["p/long"],"policy_fallbacks":["q/n"]},"c":{"targets":["p/m"],"strategy":"conditional","rules":[{"when":{"metadata":{"a":"b"},"input_tokens_over":1,"input_tokens_at_most":9,"needs":["tools"]},"strategy":"fastest"}]}},"limits":[],"budgets":[],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000},"breaker":{"enabled":true,"consecutive_failures":3,"error_percent":50,"min_requests":10,"window_s":30,"cooldown_s":5,"max_cooldown_s":120,"max_retry_after_s":60},"retry":{"max_attempts":6,"same_target":1,"backoff_ms":200,"max_backoff_ms":2000,"max_retry_after_ms":2000,"budget_percent":10},"savings":{"baseline":"p/big"},"decisions":{"sample_per_mille":1000,"failures":true}}}"#;
     assert_eq!(stays::<StoredConfig>(text).config.validate(), Ok(()));
 }
