@@ -35,7 +35,7 @@ use route::{Order, Routed, Wanted};
 use std::rc::Rc;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::failure::Failure;
-use tollgate_core::route::{Decision, Inputs, Record};
+use tollgate_core::route::{Decision, Inputs};
 
 /// Answers a request.
 pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, mut head: Head) -> Response<W::Answer> {
@@ -167,15 +167,11 @@ fn routed<W: World + Clone + 'static>(
         blocked: &admitted.blocked,
         seed: facts.seed,
     };
-    let record = |decided: Box<(Inputs, Decision)>| {
-        let (inputs, decision) = *decided;
-        Box::new(Record::new(&facts.request_id, inputs, decision))
-    };
+    let noted = |decided: Box<(Inputs, Decision)>| Box::new((facts.request_id.clone(), decided.0, decided.1));
     match route::route(isolate, &wanted, now) {
         Ok(Routed { order, summary, decided }) => {
-            let record = decided.map(record);
+            admitted.held.note.decided = decided.map(noted);
             facts.route = Some(summary);
-            admitted.held.note.record = record;
             if let (Some(compared), Some(first)) = (&mut admitted.held.note.compared, order.targets.front()) {
                 if admitted.model == admitted.call.request.model {
                     compared.asked.clone_from(first);
@@ -185,7 +181,7 @@ fn routed<W: World + Clone + 'static>(
             Ok((admitted, order))
         }
         Err((failure, decided)) => {
-            admitted.held.note.record = Some(record(decided));
+            admitted.held.note.decided = Some(noted(decided));
             admitted.held.release(world, isolate);
             Err(failure)
         }

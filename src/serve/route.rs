@@ -9,7 +9,7 @@ use tollgate_core::config::{Capability, Route};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::plan::{Plan, Target};
-use tollgate_core::route::{Ask, Decision, Gate, Inputs, Question, Reason, decide};
+use tollgate_core::route::{Ask, Decision, Gate, Inputs, Question, decide, refused};
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// The targets, in the order in which they are asked.
@@ -68,8 +68,7 @@ pub fn route(isolate: &Isolate, wanted: &Wanted<'_>, now: Timestamp) -> Result<R
     }
     let inputs = inputs(isolate, wanted, now);
     let decision = decide(&inputs);
-    if let Some(reason) = decision.refusal() {
-        let failure = refusal(reason, &decision, wanted.model, now);
+    if let Some(failure) = refused(&inputs, &decision) {
         return Err((failure, Box::new((inputs, decision))));
     }
     let find = |names: &[String], among: &[Target]| -> VecDeque<Target> {
@@ -150,27 +149,6 @@ fn needs(call: &Call) -> BTreeSet<Capability> {
         (Capability::StructuredOutput, has(&["\"json_schema\""])),
     ];
     text.into_iter().filter(|(_, needed)| *needed).map(|(capability, _)| capability).collect()
-}
-
-/// What the client is told where no target may be asked.
-fn refusal(reason: &Reason, decision: &Decision, model: &str, now: Timestamp) -> Failure {
-    let told = || decision.dropped.iter().map(|d| format!("{}: {}", d.target, d.reason)).collect::<Vec<_>>();
-    match reason {
-        Reason::Breaker { .. } | Reason::Throttled { .. } | Reason::Limit { .. } => {
-            let seconds = reason.retry_after(now).and_then(|ms| u64::try_from(ms.saturating_add(999).checked_div(1_000)?).ok());
-            Failure::Upstream { attempts: told(), retry_after: seconds }
-        }
-        Reason::Price { worst, cap } => {
-            Failure::MaxCostExceeded { cap: "the cap of its route", cap_usd: cap.to_string(), needed_usd: worst.to_string() }
-        }
-        Reason::Context { .. } | Reason::Capability { .. } => Failure::InvalidRequest {
-            param: "model".to_owned(),
-            why: format!("no target of `{model}` can take this request ({})", told().join("; ")),
-        },
-        Reason::Quality { .. } | Reason::Tags { .. } => {
-            Failure::ModelNotFound { model: model.to_owned(), why: format!("no target of it may be used ({})", told().join("; ")) }
-        }
-    }
 }
 
 /// Tokens at most, as a decision is made of them.

@@ -11,7 +11,7 @@ use tollgate_core::ids::TenantId;
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Command, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
-use tollgate_core::route::Record;
+use tollgate_core::route::{Decision, Inputs, Record};
 use tollgate_core::savings::{Origin, Saved, Story};
 use tollgate_core::units::Millis;
 
@@ -42,8 +42,8 @@ pub struct Note {
     pub compared: Option<Box<Compared>>,
     /// The tokens of the stored answer that was given.
     pub stored: Option<Usage>,
-    /// The decision.
-    pub record: Option<Box<Record>>,
+    /// The request's id, the decision, and what it was made of.
+    pub decided: Option<Box<(String, Inputs, Decision)>>,
     /// Whether it is kept.
     pub keeps: DecisionPolicy,
     /// Chance.
@@ -76,8 +76,8 @@ impl Note {
 
     fn record(self, key: &str, attempts: &[Attempt]) -> Option<Box<Record>> {
         let troubled = !matches!(attempts, [Attempt { outcome: Outcome::Ok | Outcome::Cached, .. }]);
-        let kept = self.record.filter(|_| self.keeps.keeps(self.seed, troubled))?;
-        Some(Box::new(kept.ended(key, attempts)))
+        let (id, inputs, decision) = *self.decided.filter(|_| self.keeps.keeps(self.seed, troubled))?;
+        Some(Box::new(Record::new(&id, inputs, decision).ended(key, attempts)))
     }
 }
 

@@ -63,7 +63,7 @@ const WRONG = [
   [{ permit: { session: { max_cost_usd: "1", window_s: 604_801 } } }, "permit.session.window_s", /not between/],
   [{ permit: { session: { window_s: 60 } } }, "permit.session", /max_cost_usd/],
   [{ permit: { expiry_charge: "all" } }, "permit.expiry_charge", /all/],
-  [{ models: { fast: { targets: "x/y" } } }, "models.fast", /"targets"/],
+  [{ models: { fast: { targets: "x/y" } } }, "models.fast.targets", /expected a sequence/],
   [{ limits: Array.from({ length: 65 }, (_, i) => ({ id: `l${i}`, requests: 1, window_s: 1 })) }, "limits", /at most 64/],
 ];
 

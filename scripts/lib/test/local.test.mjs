@@ -49,7 +49,9 @@ test("the worker has its wasm and its variables", async () => {
   assert.deepEqual(await get("/variables"), {
     PLAIN: "value",
     AWKWARD: options.env.AWKWARD,
-    TOLLGATE_HEARTBEAT_MS: "500", // what every local gateway gets unless told otherwise
+    // what every local gateway gets unless told otherwise
+    TOLLGATE_HEARTBEAT_MS: "500",
+    TOLLGATE_HOLD_MS: "500",
   });
 });
 

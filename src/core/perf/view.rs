@@ -96,8 +96,7 @@ mod tests {
     /// Bytes that a neighbouring version sends.
     #[test]
     fn views_stay_readable() {
-        let text =
-            r#"{"n":7,"r":[{"t":"p/m","g":1710028800000},{"t":"p/n","g":-5,"f":310,"l":900,"e":12,"c":640,"q":-30},{"t":"p/o"}]}"#;
+        let text = r#"{"n":7,"r":[{"t":"p/m","g":1710028800000},{"t":"p/n","g":-5,"f":310,"l":900,"e":12,"c":640,"q":-30},{"t":"p/o"}]}"#;
         let view: View = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&view).unwrap(), text);
         assert_eq!(view.row("p/m").unwrap().gate, Gate::Open(Timestamp(1_710_028_800_000)));

@@ -16,7 +16,7 @@ pub use blocked::blocked;
 pub use chance::{mix, race};
 pub use filter::{Dropped, Reason};
 pub use inputs::{Ask, Candidate, Gate, Inputs, Question, Role};
-pub use record::{Change, MAX_ID, Record, Replayed, Tried, rebuilt, replay};
+pub use record::{Change, Decided, MAX_BODY, MAX_ID, Record, Replayed, Tried, rebuilt, replay};
 pub use refusal::refused;
 
 use crate::config::Strategy;

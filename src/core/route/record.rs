@@ -14,6 +14,8 @@ use serde::{Deserialize, Serialize};
 
 /// Longest request id, in bytes.
 pub const MAX_ID: usize = 64;
+/// Largest decision with its inputs, in bytes of JSON: three times what 24 targets need.
+pub const MAX_BODY: usize = 32 * 1024;
 
 /// A decision with its inputs and its outcome. Stored: change it only additively.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,10 +25,9 @@ pub struct Record {
     /// Gateway key's id.
     #[serde(default)]
     pub key: String,
-    /// What the decision was made of.
-    pub inputs: Inputs,
-    /// What was decided.
-    pub decision: Decision,
+    /// The decision and its inputs, as text ([`Decided`]): the tenant's object keeps it and has no need to
+    /// read it, so the code for that is not in the bundle a second time.
+    pub body: String,
     /// What came of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Tried>,
@@ -36,6 +37,15 @@ pub struct Record {
     /// What it cost.
     #[serde(default)]
     pub cost: NanoUsd,
+}
+
+/// A decision and what it was made of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Decided {
+    /// What it was made of.
+    pub inputs: Inputs,
+    /// What was decided.
+    pub decision: Decision,
 }
 
 /// An attempt, in short.
@@ -57,7 +67,18 @@ impl Record {
     /// A decision before anything came of it.
     pub fn new(id: &str, inputs: Inputs, decision: Decision) -> Record {
         let id = id.chars().take(MAX_ID).collect();
-        Record { id, key: String::new(), inputs, decision, attempts: Vec::new(), usage: None, cost: NanoUsd::ZERO }
+        let body = serde_json::to_string(&Decided { inputs, decision }).unwrap_or_default();
+        Record { id, key: String::new(), body, attempts: Vec::new(), usage: None, cost: NanoUsd::ZERO }
+    }
+
+    /// The decision and its inputs; `None` if a later version wrote them in a form that this one cannot read.
+    pub fn decided(&self) -> Option<Decided> {
+        serde_json::from_str(&self.body).ok()
+    }
+
+    /// Whether it is small enough to be kept.
+    pub fn fits(&self) -> bool {
+        (1..=MAX_ID).contains(&self.id.len()) && self.body.len() <= MAX_BODY
     }
 
     /// What came of it.
@@ -76,8 +97,8 @@ impl Record {
     }
 
     /// Who was asked last, or would have been asked first.
-    fn target(&self) -> Option<String> {
-        self.attempts.last().map(|t| t.target.clone()).or_else(|| self.decision.order.first().cloned())
+    fn target(&self, decision: &Decision) -> Option<String> {
+        self.attempts.last().map(|t| t.target.clone()).or_else(|| decision.order.first().cloned())
     }
 }
 
@@ -126,23 +147,24 @@ pub struct Replayed {
 pub fn replay(records: &[Record], config: &Config, version: u64, catalog: &Catalog) -> Replayed {
     let mut replayed = Replayed::default();
     let count = |n: &mut u64, yes: bool| *n = n.saturating_add(u64::from(yes));
-    for record in records {
-        let (after, cost_after, denied) = match plan(&record.inputs.model, config, catalog, record.inputs.at) {
-            Ok(plan) => again(record, &plan, version),
+    let read = records.iter().filter_map(|record| Some((record, record.decided()?)));
+    for (record, Decided { inputs, decision }) in read {
+        let (after, cost_after, denied) = match plan(&inputs.model, config, catalog, inputs.at) {
+            Ok(plan) => again(&inputs, record.usage, &plan, version),
             Err(failure) => (None, NanoUsd::ZERO, Some(failure.code().to_owned())),
         };
-        let before = record.target();
-        let expected = || record.decision.order.first().and_then(|first| Some(candidate(&record.inputs, first)?.cost));
+        let before = record.target(&decision);
+        let expected = || decision.order.first().and_then(|first| Some(candidate(&inputs, first)?.cost));
         let cost_before = if record.usage.is_some() { record.cost } else { expected().unwrap_or_default() };
         count(&mut replayed.requests, true);
-        count(&mut replayed.denied_before, record.decision.order.is_empty());
+        count(&mut replayed.denied_before, decision.order.is_empty());
         count(&mut replayed.denied_after, after.is_none());
-        let moved = after.as_ref() != record.decision.order.first();
+        let moved = after.as_ref() != decision.order.first();
         count(&mut replayed.moved, moved);
         replayed.cost_before = replayed.cost_before.plus(cost_before);
         replayed.cost_after = replayed.cost_after.plus(cost_after);
         if moved || cost_after != cost_before {
-            let (id, model) = (record.id.clone(), record.inputs.model.clone());
+            let (id, model) = (record.id.clone(), inputs.model.clone());
             replayed.changes.push(Change { id, model, before, after, cost_before, cost_after, denied });
         }
     }
@@ -154,14 +176,14 @@ fn candidate<'a>(inputs: &'a Inputs, target: &str) -> Option<&'a Candidate> {
 }
 
 /// The first target, what the request costs there, and why there is none.
-fn again(record: &Record, plan: &Plan, version: u64) -> (Option<String>, NanoUsd, Option<String>) {
-    let inputs = rebuilt(&record.inputs, plan, version);
+fn again(inputs: &Inputs, usage: Option<Usage>, plan: &Plan, version: u64) -> (Option<String>, NanoUsd, Option<String>) {
+    let inputs = rebuilt(inputs, plan, version);
     let decision = decide(&inputs);
     let Some(first) = decision.order.first() else {
         return (None, NanoUsd::ZERO, decision.refusal().map(ToString::to_string));
     };
     let target = plan.all().find(|t| t.name() == *first);
-    let known = record.usage.and_then(|usage| Some(target?.price.cost(usage)));
+    let known = usage.and_then(|usage| Some(target?.price.cost(usage)));
     let expected = || candidate(&inputs, first).map(|c| c.cost).unwrap_or_default();
     (Some(first.clone()), known.unwrap_or_else(expected), None)
 }

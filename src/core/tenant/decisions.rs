@@ -48,7 +48,7 @@ impl Tenant {
     /// Keeps records of decisions whose permits have just ended.
     pub(super) fn keep_records(&mut self, now: Timestamp, records: Vec<Record>, writes: &mut Vec<Write>) {
         for record in records {
-            if record.id.is_empty() || record.id.len() > crate::route::MAX_ID || !self.recorded.room(now) {
+            if !record.fits() || !self.recorded.room(now) {
                 continue;
             }
             writes.push(Write::Decision(Box::new(record)));

@@ -107,9 +107,10 @@ proptest! {
         let decision = decide(&inputs);
         // Through text, as it is stored.
         let stored: Record = serde_json::from_str(&serde_json::to_string(&Record::new("01", inputs, decision)).unwrap()).unwrap();
-        let again = rebuilt(&stored.inputs, &plan("a", &config, catalog, Timestamp(0)).unwrap(), stored.inputs.config);
-        prop_assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&stored.inputs).unwrap());
-        prop_assert_eq!(serde_json::to_string(&decide(&again)).unwrap(), serde_json::to_string(&stored.decision).unwrap());
+        let Decided { inputs, decision } = stored.decided().unwrap();
+        let again = rebuilt(&inputs, &plan("a", &config, catalog, Timestamp(0)).unwrap(), inputs.config);
+        prop_assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&inputs).unwrap());
+        prop_assert_eq!(serde_json::to_string(&decide(&again)).unwrap(), serde_json::to_string(&decision).unwrap());
         let replayed = replay(std::slice::from_ref(&stored), &config, 3, catalog);
         prop_assert_eq!((replayed.moved, replayed.denied_before), (0, replayed.denied_after));
         prop_assert!(replayed.changes.is_empty());
