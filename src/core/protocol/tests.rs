@@ -5,8 +5,7 @@ use super::*;
 /// Bytes that a neighbouring version sends. They must stay readable.
 #[test]
 fn messages_of_version_1_stay_readable() {
-    let admit =
-        r#"{"v":1,"tenant":"acme","command":{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}}"#;
+    let admit = r#"{"v":1,"tenant":"acme","command":{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2}}}"#;
     let message: Message = serde_json::from_str(admit).unwrap();
     assert_eq!(serde_json::to_string(&message).unwrap(), admit);
 
@@ -90,9 +89,7 @@ fn additions_to_version_1_stay_readable() {
     // Without secrets the configuration travels as before.
     let config = serde_json::to_string(&Config::default()).unwrap();
     stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5}}}}"#));
-    stays::<Reply>(&format!(
-        r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}}}"#
-    ));
+    stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}}}"#));
     // What version 1 knew of a denial is still read.
     let old: Denial = serde_json::from_str(r#"{"limit":{"limit":"rpm","window_s":60,"retry_after":5}}"#).unwrap();
     assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));
