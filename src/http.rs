@@ -39,18 +39,22 @@ pub struct Head {
     /// What follows the question mark.
     pub query: String,
     headers: Vec<String>,
+    /// Where the worker runs, as the platform names it (`FRA`); empty where it does not say.
+    pub region: String,
 }
 
 impl Head {
-    /// Reads `method \n target \n header \n header …` in the order of [`HEADERS`]. A header value cannot
-    /// contain a line feed, so the parts cannot run together.
+    /// Reads `method \n target \n header \n header … \n region` in the order of [`HEADERS`]. A header value
+    /// cannot contain a line feed, so the parts cannot run together.
     pub fn read(text: &str) -> Head {
         let mut lines = text.split('\n');
         let method = lines.next().unwrap_or_default().to_owned();
         let target = lines.next().unwrap_or_default();
         let target = target.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        Head { method, path: path.to_owned(), query: query.to_owned(), headers: lines.map(str::to_owned).collect() }
+        let headers = lines.by_ref().take(HEADERS.len()).map(str::to_owned).collect();
+        let region = lines.next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        Head { method, path: path.to_owned(), query: query.to_owned(), headers, region }
     }
 
     /// A header's value; `None` if it is absent or empty.
@@ -204,11 +208,11 @@ mod tests {
     fn heads_are_read_as_sent() {
         let mut lines = vec![String::new(); HEADERS.len()];
         lines[0] = "bearer  tg_x ".into();
-        let head = Head::read(&format!("GET\n//v1/%6dodels?a=1&b=x%2Fy+z\n{}", lines.join("\n")));
+        let head = Head::read(&format!("GET\n//v1/%6dodels?a=1&b=x%2Fy+z\n{}\nFRA", lines.join("\n")));
         assert_eq!((head.method.as_str(), head.path.as_str()), ("GET", "//v1/%6dodels"));
         assert_eq!(head.credential(), Some("tg_x"));
         assert_eq!(head.query("b").as_deref(), Some("x/y z"));
-        assert_eq!(head.query("c"), None);
+        assert_eq!((head.query("c"), head.region.as_str()), (None, "FRA"));
         assert_eq!(percent_decode("%zz%"), "%zz%");
     }
 

@@ -64,6 +64,8 @@ pub struct Incoming<A> {
     pub content_type: String,
     /// `retry-after`, as sent.
     pub retry_after: Option<String>,
+    /// `retry-after-ms`, as sent.
+    pub retry_after_ms: Option<String>,
     /// Tokens read, where a header tells them and the body does not: Bedrock, for Cohere's models.
     pub input_tokens: Option<u64>,
     /// Headers that may be handed on.

@@ -206,7 +206,7 @@ class Exchange {
         }
       }
       this.status = response.status;
-      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("x-amzn-bedrock-input-token-count") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
+      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("retry-after-ms") ?? ""}\n${h.get("x-amzn-bedrock-input-token-count") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
       return this;
     } catch (e) {
       this.answer = null;
@@ -428,6 +428,7 @@ export default {
     const headers = request.headers;
     let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}`;
     for (const name of NAMES) head += `\n${headers.get(name) ?? ""}`;
+    head += `\n${request.cf?.colo ?? ""}`;
     const answer = glue.serve(head, new Exchange(request, env, ctx));
     // The work goes on when the client leaves: what was sent must be settled.
     ctx.waitUntil(answer);

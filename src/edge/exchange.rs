@@ -199,7 +199,7 @@ impl Upstream for World {
         let mut lines = head.split('\n').map(|l| Some(l.to_owned()).filter(|l| !l.is_empty()));
         let mut next = || lines.next().flatten();
         let content_type = next().unwrap_or_else(|| "application/json".to_owned());
-        let retry_after = next();
+        let (retry_after, retry_after_ms) = (next(), next());
         let input_tokens = next().and_then(|tokens| tokens.parse().ok());
         let mut headers = Vec::new();
         for name in HANDED_ON {
@@ -208,7 +208,7 @@ impl Upstream for World {
             }
         }
         let whole = self.0.answer().map(|bytes| bytes.to_vec());
-        Ok(Incoming { status: self.0.status(), content_type, retry_after, input_tokens, headers, whole, answer: Outside })
+        Ok(Incoming { status: self.0.status(), content_type, retry_after, retry_after_ms, input_tokens, headers, whole, answer: Outside })
     }
 
     async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {

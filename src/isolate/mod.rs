@@ -1,6 +1,9 @@
 //! What one worker isolate remembers between requests. All of it may vanish at any time.
 
 mod keyring;
+mod targets;
+
+pub use targets::Busy;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -67,6 +70,7 @@ pub struct Isolate {
     log_requests: bool,
     served: Cell<u64>,
     keys: keyring::Keys,
+    targets: targets::Targets,
 }
 
 /// A key that the ledger let pass lately.
@@ -119,6 +123,7 @@ impl Isolate {
             log_requests,
             served: Cell::new(0),
             keys: keyring::Keys::default(),
+            targets: targets::Targets::default(),
         }
     }
 

@@ -6,15 +6,19 @@ use super::facts::Facts;
 use super::identify::{Caller, ask, or_invalid_key};
 use super::look_up::{Found, Slot, look_up};
 use super::read::Call;
-use super::settle::{Held, degraded, opened};
+use super::route::tokens;
+use super::settle::{Compared, Held, degraded, opened};
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::config::{Mode, WhenUnreachable};
 use tollgate_core::degrade::{Degrade, Next};
 use tollgate_core::failure::Failure;
+use tollgate_core::perf::Seen;
 use tollgate_core::plan::Plan;
 use tollgate_core::protocol::{Admit, Command, Denial, Idempotency, Repeated, Reply, StoredAnswer, TokenBound};
+use tollgate_core::route::blocked;
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// How often a configuration may change under one request.
@@ -30,6 +34,12 @@ pub struct Admitted {
     pub call: Call,
     /// Where to.
     pub plan: Plan,
+    /// The model that it is for: what it asked for, or less.
+    pub model: String,
+    /// Input and output tokens at most.
+    pub tokens: (u64, Option<u64>),
+    /// Providers of which a rule has nothing left, and that rule.
+    pub blocked: BTreeMap<String, String>,
     /// Most output tokens of each choice, where policy lowered them.
     pub clamp: Option<u64>,
     /// Under this configuration.
@@ -71,19 +81,32 @@ pub async fn admit<W: World + Clone + 'static>(
     let (mut bid, mut steps, mut changes) = (Bid::new(&call), Degrade::default(), 0);
     let mut decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
     for _ in 0..MAX_ASKED {
-        let command = Command::Admit(question(&caller, &call, &bid, &known, &decided));
+        let seen = Seen { version: isolate.view(&caller.tenant).version, region: facts.region.clone() };
+        let command = Command::Admit(Admit { view: Some(seen), ..question(&caller, &call, &bid, &known, &decided) });
         match ask(world, &caller.tenant, command).await {
-            Ok(Reply::Permit(permit)) => {
+            Ok(Reply::Permit(mut permit)) => {
                 let now = world.now();
+                if let Some(view) = permit.view.take() {
+                    isolate.learn_view(&caller.tenant, *view);
+                }
                 facts.clock.stage("admit", since, now);
                 facts.permitted(&permit, &steps);
                 isolate.vouch(&caller.key_hash, &call.request.model, permit.critical, now);
                 degraded(world, &caller, &steps);
-                let held = Held::new(caller.tenant, permit, call.idempotency.is_some());
-                return Ok(verdict(held, call, &bid, known, decided));
+                let mut held = Held::new(caller.tenant, permit, call.idempotency.is_some());
+                held.note.compared = compared(isolate, &call, &known, &decided.plan, now);
+                return Ok(verdict(held, call, bid, known, decided));
             }
             Ok(Reply::Denied { why, limit }) => {
                 facts.limit = limit;
+                // Where one provider has nothing left, others may.
+                if let Some((provider, rule)) = blocked(&known.config, &why) {
+                    let others = decided.held().without(|p| p == provider);
+                    if !others.targets.is_empty() && bid.blocked.insert(provider, rule).is_none() {
+                        decided = decide(world, isolate, &caller, &call, &bid, &known, facts).await?;
+                        continue;
+                    }
+                }
                 let mut next = steps.next(world.now(), &why);
                 loop {
                     match next {
@@ -147,7 +170,7 @@ pub async fn admit<W: World + Clone + 'static>(
                     caller.tenant
                 ));
                 let held = Held::none(caller.tenant.clone());
-                return Ok(verdict(held, call, &bid, known, decided));
+                return Ok(verdict(held, call, bid, known, decided));
             }
         }
     }
@@ -182,7 +205,7 @@ fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, dec
         worst_case: if stored { NanoUsd::ZERO } else { decided.worst_case },
         input_cost: if stored { NanoUsd::ZERO } else { decided.input_cost },
         tokens: if stored { TokenBound::default() } else { decided.tokens },
-        providers: decided.plan.providers(),
+        providers: decided.held().providers(),
         metadata: call.metadata.clone(),
         session: call.session.clone(),
         idempotency: call
@@ -193,12 +216,22 @@ fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, dec
     }
 }
 
-fn verdict<A>(held: Held, call: Call, bid: &Bid, known: KnownConfig, decided: Decided<A>) -> Verdict<A> {
+fn verdict<A>(held: Held, call: Call, bid: Bid, known: KnownConfig, decided: Decided<A>) -> Verdict<A> {
+    let tokens = tokens(&decided, &call, bid.clamp);
     if let Some(found) = decided.found {
         return Verdict::Stored(Box::new((held, call, found)));
     }
+    let Bid { model, clamp, blocked } = bid;
     let (plan, slot) = (decided.plan, decided.slot);
-    Verdict::Send(Box::new(Admitted { held, call, plan, clamp: bid.clamp, known, slot }))
+    Verdict::Send(Box::new(Admitted { held, call, plan, model, tokens, blocked, clamp, known, slot }))
+}
+
+/// What the request's cost is compared with, where the tenant states a baseline.
+fn compared(isolate: &Isolate, call: &Call, known: &KnownConfig, plan: &Plan, now: Timestamp) -> Option<Box<Compared>> {
+    let baseline = plan.baseline.as_deref()?.clone();
+    let asked = isolate.plan(known, &call.request.model, now).ok()?.targets.into_iter().next()?;
+    let first = plan.targets.first()?.clone();
+    Some(Box::new(Compared { model: call.request.model.clone(), baseline, asked, first }))
 }
 
 /// A stored answer to the request, however old.

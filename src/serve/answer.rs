@@ -6,7 +6,7 @@ use super::read::Call;
 use crate::ports::{Incoming, NoAnswer};
 use serde::de::IgnoredAny;
 use tollgate_core::dialect::common::{self, WireError};
-use tollgate_core::dialect::embeddings::Embeddings;
+use tollgate_core::dialect::embeddings::{Embeddings, Format};
 use tollgate_core::dialect::openai::usage_of_answer;
 use tollgate_core::dialect::tap::Tap;
 use tollgate_core::dialect::{Dialect, Face};
@@ -14,9 +14,8 @@ use tollgate_core::failure::Failure;
 use tollgate_core::keyring::Verdict;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::Outcome;
-
-/// Longest wait that an upstream's `retry-after` may ask of a client, in seconds.
-const MAX_RETRY_AFTER: u64 = 60;
+use tollgate_core::retry::{Class, retry_after};
+use tollgate_core::units::{Millis, Timestamp};
 
 /// An answer that can be given.
 pub enum Content {
@@ -47,12 +46,12 @@ pub struct Miss {
     pub status: u16,
     /// Whether the provider may have worked, and will charge the input.
     pub may_charge: bool,
-    /// Seconds that it asked to wait.
-    pub retry_after: Option<u64>,
+    /// Milliseconds that it asked to wait.
+    pub retry_after: Option<Millis>,
     /// The request is to blame.
     pub refused: Option<Failure>,
-    /// Whether another target would say the same.
-    pub last: bool,
+    /// What kind of failure it is.
+    pub class: Class,
     /// What it says about the key.
     pub key: Verdict,
 }
@@ -60,6 +59,7 @@ pub struct Miss {
 impl Miss {
     /// A target that gave nothing usable.
     pub fn new(provider: &str, told: &str, outcome: Outcome, status: u16, may_charge: bool) -> Miss {
+        let class = Class::of(outcome, status, "", "");
         Miss {
             told: format!("{provider}: {told}"),
             outcome,
@@ -67,49 +67,67 @@ impl Miss {
             may_charge,
             retry_after: None,
             refused: None,
-            last: false,
+            class,
             key: Verdict::Unrelated,
         }
     }
 
     /// A stream that the provider failed before it began.
     pub fn failed_stream(provider: &str, error: Option<&WireError>) -> Miss {
-        let kind = error.map_or("broke off", |e| e.openai_kind());
-        Miss::new(provider, &format!("the stream failed before it began ({kind})"), Outcome::Error, 502, true)
+        let Some(error) = error else {
+            return Miss::new(provider, "the stream ended before it began", Outcome::Cut, 502, true);
+        };
+        let kind = error.openai_kind();
+        // The status that it would have had, had the provider known in time.
+        let status = match kind {
+            "rate_limit_error" => 429,
+            "insufficient_quota" => 402,
+            "invalid_request_error" => 400,
+            _ => 500,
+        };
+        let class = Class::of(Outcome::Error, status, error.code.as_deref().unwrap_or_default(), &error.message);
+        Miss { class, ..Miss::new(provider, &format!("the stream failed before it began ({kind})"), Outcome::Error, 502, true) }
     }
 }
 
 /// Sorts answers from non-answers. A stream is an answer when it has begun, which is for others to see.
-pub fn arrived<A>(provider: &str, came: Result<Incoming<A>, NoAnswer>, wire: Wire, stream: bool) -> Result<Incoming<A>, Miss> {
+pub fn arrived<A>(
+    provider: &str,
+    came: Result<Incoming<A>, NoAnswer>,
+    wire: Wire,
+    stream: bool,
+    now: Timestamp,
+) -> Result<Incoming<A>, Miss> {
     let miss = |told: &str, outcome, status, may_charge| Miss::new(provider, told, outcome, status, may_charge);
+    let malformed = |told: &str| Miss { class: Class::Malformed, ..miss(told, Outcome::Error, 502, true) };
     let incoming = match came {
         Ok(incoming) => incoming,
         Err(NoAnswer::Timeout) => return Err(miss("no answer in time", Outcome::Timeout, 504, true)),
-        Err(NoAnswer::ClientGone) => return Err(Miss { last: true, ..miss("client gone", Outcome::ClientGone, 499, true) }),
-        Err(NoAnswer::Broken) => return Err(miss("connection failed", Outcome::Error, 502, false)),
+        Err(NoAnswer::ClientGone) => return Err(miss("client gone", Outcome::ClientGone, 499, true)),
+        Err(NoAnswer::Broken) => {
+            return Err(Miss { class: Class::Connect, ..miss("connection failed", Outcome::Error, 502, false) });
+        }
         Err(NoAnswer::Cut) => return Err(miss("the answer broke off", Outcome::Cut, 502, true)),
-        Err(NoAnswer::TooLarge) => return Err(miss("answer too large", Outcome::Error, 502, true)),
+        Err(NoAnswer::TooLarge) => return Err(malformed("answer too large")),
     };
     let status = incoming.status;
-    let key = Verdict::of(status, incoming.whole.as_deref().unwrap_or_default());
-    match status {
-        200..=299 if stream && incoming.whole.is_none() => Ok(incoming),
-        200..=299 if !stream && incoming.whole.is_some() => Ok(incoming),
-        200..=299 => Err(miss(&unreadable(wire), Outcome::Error, 502, true)),
-        400 | 404 | 405 | 409 | 413 | 415 | 422 if !key.rotates() => {
-            let refused = Some(refusal(wire, status, incoming.whole.as_deref().unwrap_or_default()));
-            Err(Miss { refused, last: true, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
-        }
-        _ => {
-            let retry_after = incoming.retry_after.and_then(|v| v.trim().parse::<u64>().ok()).map(|s| s.min(MAX_RETRY_AFTER));
-            Err(Miss { retry_after, key, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
-        }
+    if (200..=299).contains(&status) {
+        let expected = stream == incoming.whole.is_none();
+        return if expected { Ok(incoming) } else { Err(malformed(&unreadable(wire))) };
     }
+    let body = incoming.whole.as_deref().unwrap_or_default();
+    let error = told(wire, body);
+    let class = Class::of(Outcome::Error, status, error.code.as_deref().or(error.kind.as_deref()).unwrap_or_default(), &error.message);
+    let key = Verdict::of(status, body);
+    let retry_after = retry_after(incoming.retry_after.as_deref(), incoming.retry_after_ms.as_deref(), now);
+    let blamed = matches!(class, Class::Refused | Class::NoModel | Class::ContextWindow | Class::ContentPolicy);
+    let refused = (blamed && !key.rotates()).then(|| refusal(status, error));
+    Err(Miss { retry_after, key, class, refused, ..miss(&format!("status {status}"), Outcome::Error, status, false) })
 }
 
 /// Reads a whole answer, and writes it in the client's words if they are others.
 pub fn whole(provider: &str, body: Vec<u8>, input_tokens: Option<u64>, wire: Wire, call: &Call, face: &Face) -> Result<Whole, Miss> {
-    let unread = || Miss::new(provider, &unreadable(wire), Outcome::Error, 502, true);
+    let unread = || Miss { class: Class::Malformed, ..Miss::new(provider, &unreadable(wire), Outcome::Error, 502, true) };
     let client = call.request.endpoint.dialect();
     match wire {
         Wire::Answer(format) if format == client => {
@@ -123,7 +141,7 @@ pub fn whole(provider: &str, body: Vec<u8>, input_tokens: Option<u64>, wire: Wir
             let answer = format.decode_answer(&body).map_err(|_| unread())?;
             Ok(Whole { bytes: client.encode_answer(&answer, face), own: false, usage: answer.usage.map(Usage::from) })
         }
-        Wire::Embeddings(tollgate_core::dialect::embeddings::Format::OpenAi) => {
+        Wire::Embeddings(Format::OpenAi) => {
             if !is_object(&body) {
                 return Err(unread());
             }
@@ -181,16 +199,20 @@ fn is_object(body: &[u8]) -> bool {
     body.trim_ascii_start().first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(body).is_ok()
 }
 
-/// The provider's own complaint about the request.
-fn refusal(wire: Wire, status: u16, body: &[u8]) -> Failure {
+/// What the provider says is wrong. What is no JSON says nothing.
+fn told(wire: Wire, body: &[u8]) -> WireError {
     let dialect = match wire {
         Wire::Answer(format) | Wire::Count(format) => format,
-        Wire::Embeddings(tollgate_core::dialect::embeddings::Format::Gemini) => Dialect::Gemini,
-        Wire::Embeddings(tollgate_core::dialect::embeddings::Format::Bedrock) => Dialect::Bedrock,
+        Wire::Embeddings(Format::Gemini) => Dialect::Gemini,
+        Wire::Embeddings(Format::Bedrock) => Dialect::Bedrock,
         Wire::Embeddings(_) => Dialect::OpenAiChat,
     };
     let json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
-    let error = if json { dialect.decode_error(body) } else { WireError::default() };
+    if json { dialect.decode_error(body) } else { WireError::default() }
+}
+
+/// The provider's own complaint about the request.
+fn refusal(status: u16, error: WireError) -> Failure {
     let short = |text: String| text.chars().take(2_000).collect::<String>();
     let message = match error.message.as_str() {
         "" => format!("The provider refused the request with status {status}."),

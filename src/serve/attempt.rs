@@ -8,8 +8,9 @@ use super::look_up::Slot;
 use super::outgoing::{Prepared, Unsent, Wire, prepare, sign_with};
 use super::read::Call;
 use super::relay::cost;
+use super::route::Order;
 use super::settle::Held;
-use crate::isolate::{Isolate, KnownConfig};
+use crate::isolate::{Busy, Isolate, KnownConfig};
 use crate::ports::{Incoming, Outgoing, Primed, World};
 use std::rc::Rc;
 use tollgate_core::cache::MAX_ANSWER as MAX_KEPT;
@@ -22,8 +23,12 @@ use tollgate_core::keyring::{Ring, Verdict};
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Outcome};
+use tollgate_core::retry::{Attempts, Class, Left, Step};
 use tollgate_core::sse::Bill;
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
+
+/// Longest wait that an upstream's `retry-after` may ask of a client, in seconds.
+const MAX_RETRY_AFTER: u64 = 60;
 
 /// An answer that can be given.
 pub struct Answered<A> {
@@ -49,6 +54,10 @@ pub struct Answered<A> {
     pub config: Rc<Config>,
     /// Where to store it.
     pub slot: Option<Slot>,
+    /// Where the worker runs.
+    pub region: String,
+    /// The target's place among those that are asked.
+    pub busy: Busy,
 }
 
 /// What one target gave.
@@ -70,6 +79,8 @@ struct Question<'a> {
     keep: usize,
     /// Milliseconds that a stream is held back until it begins.
     hold: Millis,
+    /// Where the worker runs.
+    region: String,
 }
 
 /// Asks.
@@ -80,89 +91,100 @@ pub async fn attempt<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
     admitted: Admitted,
+    order: Order,
     facts: &mut Facts,
 ) -> Result<Answered<W::Answer>, Failure> {
-    let Admitted { held, call, plan, clamp, known, slot } = admitted;
+    let Admitted { held, call, clamp, known, slot, .. } = admitted;
     facts.clamp = clamp;
     let config = Rc::clone(&known.config);
     let total = i64::from(config.timeouts.total_ms);
     let deadline = facts.clock.started.plus(call.timeout.map_or(total, |asked| asked.min(total)));
     let keep = if (slot.is_some() && call.cache.writes()) || held.claimed() { MAX_KEPT } else { 0 };
-    let question = Question { tenant: held.tenant.clone(), known: &known, call: &call, clamp, deadline, keep, hold: isolate.hold() };
-    let mut tries = Tries::default();
-    for target in plan.targets {
+    let (tenant, region, hold) = (held.tenant.clone(), facts.region.clone(), isolate.hold());
+    isolate.retries(&tenant, |budget| budget.deposit(config.retry.budget_percent));
+    let question = Question { tenant, known: &known, call: &call, clamp, deadline, keep, hold, region };
+    let mut tries = Tries { order, attempts: Attempts::new(config.retry, deadline), lines: Vec::new(), misses: Vec::new() };
+    let mut next = tries.order.targets.pop_front();
+    while let Some(target) = next {
         facts.target = Some((target.provider.clone(), target.model.clone()));
-        if let Some((began, given)) = target_answer(world, isolate, &question, &target, &mut tries, facts).await {
-            let Given { content, content_type, answer, headers } = given;
-            facts.upstream_headers = headers;
-            let before = tries.lines;
-            return Ok(Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot });
-        }
-        if tries.over(world.now(), deadline) {
-            break;
+        let busy = isolate.busy(target.name());
+        match ask_target(world, isolate, &question, &target, &mut tries, facts).await {
+            Ok((began, given)) => {
+                let Given { content, content_type, answer, headers } = given;
+                facts.upstream_headers = headers;
+                let (before, region) = (tries.lines, question.region);
+                return Ok(Answered {
+                    held,
+                    call,
+                    target,
+                    content,
+                    content_type,
+                    answer,
+                    before,
+                    began,
+                    deadline,
+                    config,
+                    slot,
+                    region,
+                    busy,
+                });
+            }
+            Err(then) => next = then,
         }
     }
     held.settle(world, isolate, tries.lines);
     Err(verdict(tries.misses))
 }
 
-/// What was tried in vain.
-#[derive(Default)]
+/// What was tried in vain, and what is left.
 struct Tries {
+    order: Order,
+    attempts: Attempts,
     lines: Vec<Attempt>,
     misses: Vec<Miss>,
 }
 
 impl Tries {
-    fn missed(&mut self, target: &Target, call: &Call, latency: Millis, miss: Miss) {
-        self.lines.push(failed(target, &miss, call, latency));
+    fn missed(&mut self, target: &Target, question: &Question<'_>, latency: Millis, miss: Miss) {
+        self.lines.push(failed(target, &miss, question, latency));
         self.misses.push(miss);
     }
 
-    /// Whether no other target can help.
-    fn over(&self, now: Timestamp, deadline: Timestamp) -> bool {
-        self.misses.last().is_some_and(|miss| miss.last) || now >= deadline
+    fn left(&self, keys: bool) -> Left {
+        let Order { targets, context, policy } = &self.order;
+        Left { keys, targets: !targets.is_empty(), context: !context.is_empty(), policy: !policy.is_empty() }
     }
 }
 
-/// Asks a target, with one key after the other where the provider blames the key.
-async fn target_answer<W: World + Clone + 'static>(
+/// Asks a target, again or with other keys where that may help. If all is in vain: the next target, if any.
+async fn ask_target<W: World + Clone + 'static>(
     world: &W,
     isolate: &Isolate,
     question: &Question<'_>,
     target: &Target,
     tries: &mut Tries,
     facts: &mut Facts,
-) -> Option<(Timestamp, Given<W::Answer>)> {
+) -> Result<(Timestamp, Given<W::Answer>), Option<Target>> {
     let Question { known, call, .. } = question;
     let mut began = world.now();
-    let ask = match prepare(isolate, known, target, call, question.clamp, question.deadline, began) {
+    let prepared = prepare(isolate, known, target, call, question.clamp, question.deadline, began);
+    let ask = match prepared {
         Ok(Prepared::Ask(ask)) => ask,
-        Ok(Prepared::Estimate(tokens)) => return Some((began, estimate(call, tokens))),
-        Err(unsent) => {
-            tries.missed(target, call, 0, unsent_miss(target, &unsent));
-            return None;
-        }
+        Ok(Prepared::Estimate(tokens)) => return Ok((began, estimate(call, tokens))),
+        Err(unsent) => return Err(tries.pass_over(target, question, &unsent)),
     };
     let ring = match ring(world, isolate, question, target, ask.auth).await {
         Ok(ring) => ring,
-        Err(why) => {
-            tries.missed(target, call, 0, unsent_miss(target, &Unsent::NotConfigured(why)));
-            return None;
-        }
+        Err(why) => return Err(tries.pass_over(target, question, &Unsent::NotConfigured(why))),
     };
     facts.dropped = ask.dropped.clone();
     let mut tried = Vec::new();
+    let mut key = isolate.choose_key(&ring, &tried, began, facts.seed);
     loop {
-        let key = isolate.choose_key(&ring, &tried, began, facts.seed);
-        if key.is_none() && !tried.is_empty() {
-            return None;
-        }
         let mut request = ask.request.clone();
         let secret = key.as_ref().map(|key| key.secret.reveal());
         if let Err(why) = sign_with(isolate, ask.auth, secret, &mut request, began) {
-            tries.missed(target, call, 0, unsent_miss(target, &Unsent::NotConfigured(why)));
-            return None;
+            return Err(tries.pass_over(target, question, &Unsent::NotConfigured(why)));
         }
         let wanted = Wanted {
             usage: call.request.include_usage,
@@ -171,28 +193,49 @@ async fn target_answer<W: World + Clone + 'static>(
         };
         let given = one(world, target, question, request, ask.wire, wanted, facts).await;
         let now = world.now();
-        let (said, wait) = match &given {
-            Ok(_) => (Verdict::Works, None),
-            Err(miss) => (miss.key, miss.retry_after),
-        };
-        if let Some(key) = key {
-            let wait = wait.map(|seconds| i64::try_from(seconds).unwrap_or(i64::MAX).saturating_mul(1_000));
-            if let Some(line) = isolate.key_answered(&key, said, wait, now) {
+        let (said, wait) = given.as_ref().map_or_else(|miss| (miss.key, miss.retry_after), |_| (Verdict::Works, None));
+        if let Some(key) = &key {
+            if let Some(line) = isolate.key_answered(key, said, wait, now) {
                 world.log(&line);
             }
-            tried.push(key.id);
+            tried.push(key.id.clone());
         }
-        match given {
-            Ok(given) => return Some((began, given)),
-            Err(miss) => {
-                tries.missed(target, call, now.since(began), miss);
-                if !said.rotates() || tries.over(now, question.deadline) || tried.is_empty() {
-                    return None;
-                }
+        let miss = match given {
+            Ok(given) => return Ok((began, given)),
+            Err(miss) => miss,
+        };
+        let class = miss.class;
+        tries.missed(target, question, now.since(began), miss);
+        let other = if class.row().key && !tried.is_empty() { isolate.choose_key(&ring, &tried, now, facts.seed) } else { None };
+        let (left, random) = (tries.left(other.is_some()), chance(world));
+        let step = isolate.retries(&question.tenant, |budget| tries.attempts.next(now, class, wait, random, left, budget));
+        match step {
+            Step::Same(pause) => {
+                world.sleep(pause).await;
+                tried.clear();
+                key = isolate.choose_key(&ring, &tried, world.now(), facts.seed);
             }
+            Step::Key => key = other,
+            Step::Target => return Err(tries.order.targets.pop_front()),
+            Step::Context => return Err(tries.order.context.pop_front()),
+            Step::Policy => return Err(tries.order.policy.pop_front()),
+            Step::Stop => return Err(None),
         }
-        began = now;
+        began = world.now();
     }
+}
+
+impl Tries {
+    /// A target that could not be asked: the next one, if there is any.
+    fn pass_over(&mut self, target: &Target, question: &Question<'_>, unsent: &Unsent) -> Option<Target> {
+        self.missed(target, question, 0, unsent_miss(target, unsent));
+        self.order.targets.pop_front()
+    }
+}
+
+/// 64 random bits.
+fn chance<W: World>(world: &W) -> u64 {
+    world.random().iter().take(8).fold(0, |n, b| (n << 8) | u64::from(*b))
 }
 
 /// The keys to ask a target with. None where it wants none, or where Amazon's variables are to sign.
@@ -216,12 +259,12 @@ async fn one<W: World>(
     wanted: Wanted,
     facts: &mut Facts,
 ) -> Result<Given<W::Answer>, Miss> {
-    let Question { call, hold, .. } = *question;
+    let Question { call, hold, .. } = question;
     facts.attempts = facts.attempts.saturating_add(1);
     let client = call.request.endpoint.dialect();
     let since = world.now();
     let came = world.send(request).await;
-    let arrived = arrived(&target.provider, came, wire, call.request.stream);
+    let arrived = arrived(&target.provider, came, wire, call.request.stream, world.now());
     let given = match arrived {
         Err(miss) => Err(miss),
         Ok(incoming) => {
@@ -235,7 +278,7 @@ async fn one<W: World>(
                     Given { content: Content::Whole(whole), content_type, answer, headers }
                 }),
                 (None, Wire::Answer(format)) => {
-                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), hold).await;
+                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), *hold).await;
                     let begun = begun(&target.provider, tap, primed);
                     if begun.is_err() {
                         world.drop_stream();
@@ -258,7 +301,7 @@ async fn one<W: World>(
 /// Whether a stream has begun, or will never.
 fn begun(provider: &str, tap: Tap, primed: Primed) -> Result<Tap, Miss> {
     match (primed, tap.state()) {
-        (Primed::ClientGone, _) => Err(Miss { last: true, ..Miss::new(provider, "client gone", Outcome::ClientGone, 499, true) }),
+        (Primed::ClientGone, _) => Err(Miss::new(provider, "client gone", Outcome::ClientGone, 499, true)),
         (_, State::Failed) => Err(Miss::failed_stream(provider, tap.failed())),
         (Primed::Ended, State::Waiting) if !tap.whole() => Err(Miss::failed_stream(provider, None)),
         (Primed::Broken, State::Waiting) => Err(Miss::new(provider, "the stream broke off before it began", Outcome::Cut, 502, true)),
@@ -279,7 +322,8 @@ fn unsent_miss(target: &Target, unsent: &Unsent) -> Miss {
         Unsent::NotConfigured(why) => why.clone(),
         Unsent::Refused(refused) => format!("cannot be asked this ({})", refused.param),
     };
-    Miss { refused: unsent.failure(), ..Miss::new(&target.provider, &why, Outcome::Error, 0, false) }
+    // It says nothing of the provider: it was never asked.
+    Miss { refused: unsent.failure(), class: Class::NoModel, ..Miss::new(&target.provider, &why, Outcome::Error, 0, false) }
 }
 
 /// What the client is told when nobody answered.
@@ -291,17 +335,22 @@ fn verdict(mut misses: Vec<Miss>) -> Failure {
     match misses.last_mut() {
         Some(Miss { outcome: Outcome::ClientGone, .. }) => Failure::ClientGone,
         Some(Miss { outcome: Outcome::Timeout, .. }) => Failure::UpstreamTimeout,
-        Some(Miss { refused: Some(refused), last: true, .. }) => refused.clone(),
+        Some(Miss { refused: Some(refused), class: Class::Refused | Class::ContentPolicy | Class::ContextWindow, .. }) => refused.clone(),
         _ => Failure::Upstream {
-            retry_after: misses.iter().filter_map(|m| m.retry_after).min(),
+            retry_after: misses.iter().filter_map(|m| m.retry_after).min().and_then(seconds),
             attempts: misses.into_iter().map(|m| m.told).collect(),
         },
     }
 }
 
+/// Whole seconds, at most [`MAX_RETRY_AFTER`]: who waits them out has waited long enough.
+fn seconds(ms: Millis) -> Option<u64> {
+    u64::try_from(ms.saturating_add(999).checked_div(1_000)?).ok().map(|s| s.min(MAX_RETRY_AFTER))
+}
+
 /// The line of a failed attempt.
-fn failed(target: &Target, miss: &Miss, call: &Call, latency: Millis) -> Attempt {
-    let usage = if miss.may_charge { Usage { input: estimated_input(call), ..Usage::default() } } else { Usage::default() };
+fn failed(target: &Target, miss: &Miss, question: &Question<'_>, latency: Millis) -> Attempt {
+    let usage = if miss.may_charge { Usage { input: estimated_input(question.call), ..Usage::default() } } else { Usage::default() };
     Attempt {
         provider: target.provider.clone(),
         model: target.model.clone(),
@@ -313,7 +362,9 @@ fn failed(target: &Target, miss: &Miss, call: &Call, latency: Millis) -> Attempt
         price: target.price.id.clone(),
         latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
         first_byte_ms: 0,
-        ..Attempt::default()
+        class: Some(miss.class),
+        retry_after_ms: miss.retry_after.map_or(0, |ms| u32::try_from(ms).unwrap_or(u32::MAX)),
+        region: question.region.clone(),
     }
 }
 

@@ -7,6 +7,7 @@ use super::look_up::{Found, Slot, look_up, slot};
 use super::read::Call;
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
+use std::collections::BTreeMap;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
@@ -24,12 +25,14 @@ pub struct Bid {
     pub model: String,
     /// Most output tokens of each choice, where policy lowers what the caller wants.
     pub clamp: Option<u64>,
+    /// Providers of which a limit or budget has nothing left, and that rule.
+    pub blocked: BTreeMap<String, String>,
 }
 
 impl Bid {
     /// What the caller wants.
     pub fn new(call: &Call) -> Bid {
-        Bid { model: call.request.model.clone(), clamp: None }
+        Bid { model: call.request.model.clone(), clamp: None, blocked: BTreeMap::new() }
     }
 
     /// Lowers the output until the request costs at most `cost`. Whether that is possible.
@@ -37,7 +40,7 @@ impl Bid {
         let choices = call.request.choices.max(1);
         let most = decided.tokens.output.checked_div(choices).unwrap_or(0);
         // The cost grows with the output: the largest that fits, by bisection.
-        let fits = |each: u64| decided.plan.worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices).0 <= cost;
+        let fits = |each: u64| decided.held().worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices).0 <= cost;
         let (mut low, mut high) = (0_u64, most);
         while low < high {
             let middle = low.midpoint(high).saturating_add(1).min(high);
@@ -59,6 +62,8 @@ impl Bid {
 pub struct Decided<A> {
     /// Where it would go.
     pub plan: Plan,
+    /// The same without providers of which a rule has nothing left: what is held.
+    pub open: Option<Plan>,
     /// Where its answer is, or will be, stored.
     pub slot: Option<Slot>,
     /// A stored answer.
@@ -69,6 +74,13 @@ pub struct Decided<A> {
     pub input_cost: NanoUsd,
     /// The most tokens.
     pub tokens: TokenBound,
+}
+
+impl<A> Decided<A> {
+    /// The plan whose worst case is held.
+    pub fn held(&self) -> &Plan {
+        self.open.as_ref().unwrap_or(&self.plan)
+    }
 }
 
 /// Decides.
@@ -91,12 +103,14 @@ pub async fn decide<W: World>(
     let input = bytes.saturating_add(call.request.remote_media.saturating_mul(REMOTE_IMAGE));
     let choices = call.request.choices;
     let max_output = bid.clamp.map(|each| each.saturating_mul(choices)).or(call.request.max_output);
-    let (worst_case, input_cost) = plan.worst_case(input, max_output, choices);
+    let open = (!bid.blocked.is_empty()).then(|| plan.without(|provider| bid.blocked.contains_key(provider)));
+    let held = open.as_ref().unwrap_or(&plan);
+    let (worst_case, input_cost) = held.worst_case(input, max_output, choices);
     // Nobody charges for counting tokens.
     let counts = call.request.endpoint == Endpoint::CountTokens;
     let (worst_case, input_cost) = if counts { (NanoUsd::ZERO, NanoUsd::ZERO) } else { (worst_case, input_cost) };
     let input = if counts { 0 } else { input };
-    let tokens = TokenBound { input, output: plan.most_output(max_output, choices) };
+    let tokens = TokenBound { input, output: held.most_output(max_output, choices) };
     let slot = slot(&caller.tenant, &known.config, &plan, call);
     let mut found = None;
     if let Some(slot) = slot.as_ref().filter(|_| call.cache.reads()) {
@@ -113,9 +127,14 @@ pub async fn decide<W: World>(
     if call.cache == Mode::Only && found.is_none() {
         return Err(Failure::NotCached);
     }
-    if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && worst_case > *cap) {
-        let needed_usd = worst_case.to_string();
+    // Targets above the cap are left out later; here it is refused if that leaves none.
+    let least = plan.least_worst_case(input, max_output, choices);
+    if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && !counts && least > *cap) {
+        let needed_usd = least.to_string();
         return Err(Failure::MaxCostExceeded { cap: "its own cap (x-tollgate-max-cost-usd)", cap_usd: cap.to_string(), needed_usd });
     }
-    Ok(Decided { plan, slot, found, worst_case, input_cost, tokens })
+    // What it may cost at most is then the cap.
+    let worst_case = call.max_cost.map_or(worst_case, |cap| worst_case.min(cap));
+    let input_cost = input_cost.min(worst_case);
+    Ok(Decided { plan, open, slot, found, worst_case, input_cost, tokens })
 }

@@ -21,6 +21,8 @@ pub struct Facts {
     /// ULID.
     pub request_id: String,
     client_request_id: Option<String>,
+    /// Where the worker runs; empty where the platform does not say.
+    pub region: String,
     /// Chance, for what may fall one way or another.
     pub seed: u64,
     /// Times.
@@ -73,6 +75,7 @@ impl Facts {
         Facts {
             request_id: ulid(now, random),
             client_request_id: client_id.map(|id| id.chars().take(128).collect()),
+            region: head.region.clone(),
             seed,
             clock: Clockwork { started: now, ..Clockwork::default() },
             data_plane: head.path.starts_with("/v1/"),

@@ -1,6 +1,6 @@
 //! A request's way, one file a station:
 //!
-//! [`identify`] → [`read`] → [`look_up`] → [`admit`] → [`attempt`] → [`relay`] → [`settle`]
+//! [`identify`] → [`read`] → [`look_up`] → [`admit`] → [`route`] → [`attempt`] → [`relay`] → [`settle`]
 //!
 //! [`ask`] is the story; each station has one public function, and takes what the station before it
 //! made. [`facts`] collects what the client and the log are told.
@@ -10,6 +10,7 @@ pub mod answer;
 pub mod asked;
 pub mod attempt;
 pub mod decide;
+pub mod dry_run;
 pub mod facts;
 pub mod feedback;
 pub mod google;
@@ -21,18 +22,21 @@ pub mod outgoing;
 pub mod read;
 pub mod ready;
 pub mod relay;
+pub mod route;
 pub mod settle;
 pub mod usage;
 
 use crate::http::{Body, Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
-use admit::Verdict;
+use admit::{Admitted, Verdict};
 use asked::Endpoint;
 use facts::Facts;
+use route::{Order, Routed, Wanted};
 use std::rc::Rc;
 use tollgate_core::dialect::Dialect;
 use tollgate_core::failure::Failure;
+use tollgate_core::route::{Decision, Inputs, Record};
 
 /// Answers a request.
 pub async fn serve<W: World + Clone + 'static>(world: &W, isolate: &Rc<Isolate>, mut head: Head) -> Response<W::Answer> {
@@ -129,6 +133,9 @@ async fn ask<W: World + Clone + 'static>(
         Err(failure) => return Err(identify::or_invalid_key(world, &caller, failure).await),
     };
     facts.read(&call, world.now());
+    if call.dry_run {
+        return dry_run::answer(world, isolate, &caller, &call, facts).await;
+    }
     let told = endpoint == Endpoint::Chat && call.request.stream && call.request.include_usage;
     let admitted = match admit::admit(world, isolate, caller, call, facts).await? {
         Verdict::Send(admitted) => *admitted,
@@ -138,8 +145,56 @@ async fn ask<W: World + Clone + 'static>(
         }
         Verdict::Repeat(stored) => return Ok(relay::repeated(told, stored, facts)),
     };
-    let answered = attempt::attempt(world, isolate, admitted, facts).await?;
+    let (admitted, order) = routed(world, isolate, admitted, facts)?;
+    let answered = attempt::attempt(world, isolate, admitted, order, facts).await?;
     Ok(relay::relay(world, isolate, answered, facts))
+}
+
+/// Puts the targets of an admitted request in order.
+fn routed<W: World + Clone + 'static>(
+    world: &W,
+    isolate: &Rc<Isolate>,
+    mut admitted: Admitted,
+    facts: &mut Facts,
+) -> Result<(Admitted, Order), Failure> {
+    let now = world.now();
+    let config = &admitted.known.config;
+    (admitted.held.note.keeps, admitted.held.note.seed) = (config.decisions, facts.seed);
+    let wanted = Wanted {
+        tenant: &admitted.held.tenant,
+        key: admitted.held.key(),
+        call: &admitted.call,
+        model: &admitted.model,
+        known: &admitted.known,
+        plan: &admitted.plan,
+        tokens: admitted.tokens,
+        probe: admitted.held.probe(),
+        blocked: &admitted.blocked,
+        seed: facts.seed,
+    };
+    let record = |decided: Box<(Inputs, Decision)>| {
+        let (inputs, decision) = *decided;
+        Box::new(Record::new(&facts.request_id, inputs, decision))
+    };
+    match route::route(isolate, &wanted, now) {
+        Ok(Routed { order, summary, decided }) => {
+            let record = decided.map(record);
+            facts.route = Some(summary);
+            admitted.held.note.record = record;
+            if let (Some(compared), Some(first)) = (&mut admitted.held.note.compared, order.targets.front()) {
+                if admitted.model == admitted.call.request.model {
+                    compared.asked.clone_from(first);
+                }
+                compared.first.clone_from(first);
+            }
+            Ok((admitted, order))
+        }
+        Err((failure, decided)) => {
+            admitted.held.note.record = Some(record(decided));
+            admitted.held.release(world, isolate);
+            Err(failure)
+        }
+    }
 }
 
 /// Whether a response is a stream.

@@ -37,6 +37,8 @@ pub struct Call {
     pub session: String,
     /// Hashes of the `Idempotency-Key` and of what it stands for.
     pub idempotency: Option<(String, String)>,
+    /// Whether it is only to be told what would be done.
+    pub dry_run: bool,
     /// How many gateways of this kind it came through.
     pub hops: u64,
     /// Headers that go on to the provider.
@@ -56,11 +58,8 @@ pub async fn call<W: Event>(world: &W, head: &Head, endpoint: Endpoint) -> Resul
     let ttl = option(head, "x-tollgate-cache-ttl", number(1, 2_592_000), "is a whole number of seconds between 1 and 2592000")?;
     let timeout = option(head, "x-tollgate-timeout-ms", number(1, 3_600_000), "is a whole number of milliseconds between 1 and 3600000")?;
     let max_cost = option(head, "x-tollgate-max-cost-usd", NanoUsd::from_usd, "is a decimal number of USD such as 0.05")?;
-    if head.header("x-tollgate-dry-run").is_some_and(|v| v != "false") {
-        // Ignored, it would be sent and charged.
-        let why = "dry runs are not offered yet; nothing was sent".to_owned();
-        return Err(Failure::InvalidRequest { param: "x-tollgate-dry-run".to_owned(), why });
-    }
+    let flag = |text: &str| [("true", true), ("false", false)].into_iter().find(|(name, _)| *name == text).map(|(_, on)| on);
+    let dry_run = option(head, "x-tollgate-dry-run", flag, "is `true` or `false`")?.unwrap_or(false);
     let hops = option(head, "x-tollgate-hops", number(0, u64::MAX), "is a whole number")?.unwrap_or(0);
     if hops >= MAX_HOPS {
         return Err(Failure::Loop { hops });
@@ -82,6 +81,7 @@ pub async fn call<W: Event>(world: &W, head: &Head, endpoint: Endpoint) -> Resul
         metadata,
         session,
         idempotency,
+        dry_run,
         hops,
         forward,
     })

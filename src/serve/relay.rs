@@ -9,7 +9,7 @@ use super::look_up::{Found, Slot};
 use super::read::Call;
 use super::settle::Held;
 use crate::http::{Body, Response};
-use crate::isolate::Isolate;
+use crate::isolate::{Busy, Isolate};
 use crate::ports::{StreamEnd, World};
 use std::rc::Rc;
 use tollgate_core::cache::{Kept, MAX_ANSWER as MAX_KEPT};
@@ -18,6 +18,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
 use tollgate_core::price::{Price, Usage};
 use tollgate_core::protocol::{Attempt, Outcome, StoredAnswer};
+use tollgate_core::retry::Class;
 use tollgate_core::sse::{Bill, Meter};
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
@@ -25,7 +26,7 @@ use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 pub fn stored<W: World + Clone + 'static>(
     world: &W,
     isolate: &Rc<Isolate>,
-    held: Held,
+    mut held: Held,
     call: &Call,
     found: Found<W::Answer>,
     facts: &mut Facts,
@@ -33,6 +34,7 @@ pub fn stored<W: World + Clone + 'static>(
     let now = world.now();
     facts.target = Some((found.kept.provider.clone(), found.kept.model.clone()));
     facts.cost = Some(NanoUsd::ZERO);
+    held.note.stored = Some(found.kept.usage);
     let attempt = Attempt {
         provider: found.kept.provider,
         model: found.kept.model,
@@ -80,9 +82,9 @@ pub fn relay<W: World + Clone + 'static>(
     answered: Answered<W::Answer>,
     facts: &mut Facts,
 ) -> Response<W::Answer> {
-    let Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot } = answered;
+    let Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot, region, busy } = answered;
     let slot = slot.filter(|_| call.cache.writes());
-    let given = Given { held, call, target, content_type, before, began, slot };
+    let given = Given { held, call, target, content_type, before, began, slot, region, busy };
     match content {
         Content::Whole(content) => whole(world, isolate, given, content, answer, facts),
         Content::Stream(tap) => stream(world, isolate, given, *tap, answer, deadline, i64::from(config.timeouts.idle_ms)),
@@ -98,6 +100,8 @@ struct Given {
     before: Vec<Attempt>,
     began: Timestamp,
     slot: Option<Slot>,
+    region: String,
+    busy: Busy,
 }
 
 fn answer<A>(content_type: String, body: Body<A>) -> Response<A> {
@@ -113,22 +117,23 @@ fn whole<W: World + Clone + 'static>(
     own: Option<W::Answer>,
     facts: &mut Facts,
 ) -> Response<W::Answer> {
-    let Given { held, call, target, content_type, mut before, began, slot } = given;
+    let Given { held, call, target, content_type, mut before, began, slot, region, busy } = given;
     let Whole { bytes, usage: told, .. } = content;
     let usage =
         told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: estimated_output(&call, &bytes), ..Usage::default() });
     let latency = world.now().since(began);
-    before.push(ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency));
+    drop(busy);
+    before.push(Attempt { region, ..ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency) });
     facts.usage = Some(usage);
     facts.cost = Some(cost(&before));
     held.complete(world, &content_type, &bytes);
     let body = match own {
         Some(own) => {
-            held_copy(world, &held, slot, &target, &content_type, bytes);
+            held_copy(world, &held, slot, &target, usage, &content_type, bytes);
             Body::Whole(own)
         }
         None => {
-            held_copy(world, &held, slot, &target, &content_type, bytes.clone());
+            held_copy(world, &held, slot, &target, usage, &content_type, bytes.clone());
             Body::Bytes(bytes)
         }
     };
@@ -137,7 +142,15 @@ fn whole<W: World + Clone + 'static>(
 }
 
 /// Stores a copy, after the answer is out.
-fn held_copy<W: World + Clone + 'static>(world: &W, held: &Held, slot: Option<Slot>, target: &Target, content_type: &str, bytes: Vec<u8>) {
+fn held_copy<W: World + Clone + 'static>(
+    world: &W,
+    held: &Held,
+    slot: Option<Slot>,
+    target: &Target,
+    usage: Usage,
+    content_type: &str,
+    bytes: Vec<u8>,
+) {
     let Some(slot) = slot.filter(|_| bytes.len() <= MAX_KEPT) else { return };
     let kept = Kept {
         tenant: held.tenant.clone(),
@@ -146,6 +159,7 @@ fn held_copy<W: World + Clone + 'static>(world: &W, held: &Held, slot: Option<Sl
         model: target.model.clone(),
         expires_at: world.now().plus(i64::from(slot.ttl_s).saturating_mul(1_000)),
         bytes: bytes.len(),
+        usage,
     };
     let store = world.clone();
     world.later(async move {
@@ -167,7 +181,7 @@ fn stream<W: World + Clone + 'static>(
     let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
     world.later(async move {
         let world = relayed;
-        let Given { held, call, target, content_type, mut before, began, slot } = given;
+        let Given { held, call, target, content_type, mut before, began, slot, region, busy } = given;
         let total = deadline.since(world.now()).max(1);
         let (mut tap, end) = world.relay(tap, idle, total, isolate.heartbeat()).await;
         let mut last = tap.finish();
@@ -183,10 +197,13 @@ fn stream<W: World + Clone + 'static>(
         world.close(last).await;
         let told = tap.usage();
         let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: tap.estimated_output(), ..Usage::default() });
-        before.push(ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte));
+        drop(busy);
+        let line = ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte);
+        let class = tap.failed().map(|error| Class::of(Outcome::Error, 500, error.code.as_deref().unwrap_or_default(), &error.message));
+        before.push(Attempt { region, class, ..line });
         if let (Outcome::Ok, Some(bytes)) = (outcome, tap.take_kept()) {
             held.complete(&world, &content_type, &bytes);
-            held_copy(&world, &held, slot, &target, &content_type, bytes);
+            held_copy(&world, &held, slot, &target, usage, &content_type, bytes);
         }
         held.settle(&world, &isolate, before);
     });

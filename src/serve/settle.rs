@@ -5,9 +5,14 @@ use super::identify::Caller;
 use crate::isolate::Isolate;
 use crate::ports::World;
 use std::rc::Rc;
+use tollgate_core::config::DecisionPolicy;
 use tollgate_core::degrade::Degrade;
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Attempt, Command, MAX_ANSWER, MAX_REPORTS, Permit, Reply, Report, StoredAnswer};
+use tollgate_core::plan::Target;
+use tollgate_core::price::Usage;
+use tollgate_core::protocol::{Attempt, Command, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
+use tollgate_core::route::Record;
+use tollgate_core::savings::{Origin, Saved, Story};
 use tollgate_core::units::Millis;
 
 /// A sender that has not come back after this long is taken for dead.
@@ -26,17 +31,75 @@ pub struct Held {
     permit: Option<Permit>,
     /// Whether the answer is to be kept for repetitions.
     claimed: bool,
+    /// What is told beside the attempts.
+    pub note: Note,
+}
+
+/// What a report tells beside the attempts.
+#[derive(Debug, Default)]
+pub struct Note {
+    /// What the request is compared with, where the tenant states a baseline.
+    pub compared: Option<Box<Compared>>,
+    /// The tokens of the stored answer that was given.
+    pub stored: Option<Usage>,
+    /// The decision.
+    pub record: Option<Box<Record>>,
+    /// Whether it is kept.
+    pub keeps: DecisionPolicy,
+    /// Chance.
+    pub seed: u64,
+}
+
+/// What a request is compared with.
+#[derive(Clone, Debug)]
+pub struct Compared {
+    /// The model as the caller named it.
+    pub model: String,
+    /// Where it would have gone.
+    pub baseline: Target,
+    /// The first target for the model that it asked for.
+    pub asked: Target,
+    /// The first target for the model that it was sent to.
+    pub first: Target,
+}
+
+impl Note {
+    fn saved(&self, attempts: &[Attempt]) -> Option<Box<Saved>> {
+        let Compared { model, baseline, asked, first } = self.compared.as_deref()?;
+        let answered = attempts.last().filter(|a| a.outcome == Outcome::Ok).map(|a| a.usage);
+        let (origin, usage) = match self.stored {
+            Some(usage) => (Origin::Cache, Some(usage)),
+            None => (Origin::Provider, answered),
+        };
+        Some(Box::new(Story { model, baseline, asked, first, origin, usage, attempts }.saved()))
+    }
+
+    fn record(self, key: &str, attempts: &[Attempt]) -> Option<Box<Record>> {
+        let troubled = !matches!(attempts, [Attempt { outcome: Outcome::Ok | Outcome::Cached, .. }]);
+        let kept = self.record.filter(|_| self.keeps.keeps(self.seed, troubled))?;
+        Some(Box::new(kept.ended(key, attempts)))
+    }
 }
 
 impl Held {
     /// Takes a permit in hand.
     pub fn new(tenant: TenantId, permit: Permit, claimed: bool) -> Held {
-        Held { tenant, permit: Some(permit), claimed }
+        Held { tenant, permit: Some(permit), claimed, note: Note::default() }
     }
 
     /// No permit.
     pub fn none(tenant: TenantId) -> Held {
-        Held { tenant, permit: None, claimed: false }
+        Held { tenant, permit: None, claimed: false, note: Note::default() }
+    }
+
+    /// The target that it lets the request probe.
+    pub fn probe(&self) -> Option<&str> {
+        self.permit.as_ref()?.probe.as_deref()
+    }
+
+    /// The gateway key's id; empty without a permit.
+    pub fn key(&self) -> &str {
+        self.permit.as_ref().map_or("", |permit| permit.key.as_str())
     }
 
     /// Whether the answer is to be kept for repetitions.
@@ -59,7 +122,10 @@ impl Held {
     pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
         let Some(permit) = self.permit else { return };
         let within = permit.report_within;
-        let report = report(permit, attempts);
+        // What was released was never decided on.
+        let saved = self.note.saved(&attempts).filter(|_| !attempts.is_empty());
+        let record = self.note.record(&permit.key, &attempts);
+        let report = Report { saved, record, ..report(permit, attempts) };
         let now = world.now();
         let sends_by = now.plus(within).plus(SENDER_LIFE);
         if isolate.enqueue(&self.tenant, report, now, sends_by) {

@@ -125,7 +125,7 @@ describe("a configuration", () => {
     "limits[1].id": { limits: [{ id: "a", requests: 1, window_s: 1 }, { id: "a", requests: 1, window_s: 1 }] },
     "budgets[0].id": { budgets: [{ id: "a b", limit_usd: "1", period: "day" }] },
     "models.a/b": { models: { "a/b": { target: "x/y" } } },
-    "models.fast": { models: { fast: { target: "no-slash" } } },
+    "models.fast.target": { models: { fast: { target: "no-slash" } } },
     "prices.x": { prices: { x: { input_usd_per_mtok: "1", output_usd_per_mtok: "1" } } },
     "prices.x/*": { prices: { "x/*": { input_usd_per_mtok: "1e3", output_usd_per_mtok: "1" } } },
     "unknown_price.default_price": { unknown_price: { default_price: { input_usd_per_mtok: "-1", output_usd_per_mtok: "1" } } },

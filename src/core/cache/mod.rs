@@ -2,6 +2,7 @@
 
 use crate::auth::digest;
 use crate::ids::TenantId;
+use crate::price::Usage;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +91,9 @@ pub struct Kept {
     pub expires_at: Timestamp,
     /// Length of the answer: a shorter one is no answer.
     pub bytes: usize,
+    /// What it used when it was made.
+    #[serde(default)]
+    pub usage: Usage,
 }
 
 impl Kept {

@@ -31,6 +31,13 @@ pub struct Alias {
     single: bool,
 }
 
+impl Alias {
+    /// Whether it was written as one `target`.
+    pub(super) fn is_single(&self) -> bool {
+        self.single
+    }
+}
+
 /// A target of a pool.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PoolTarget {

@@ -58,11 +58,6 @@ pub struct RetryPolicy {
     pub max_retry_after_ms: u32,
     /// Retries are at most this share of the requests, 0 to 100 percent.
     pub budget_percent: u32,
-    /// A second target is asked too when the first has not begun to answer after the time in which 95 % of
-    /// its requests do.
-    pub hedge: bool,
-    /// A stream that breaks off is continued by the next target.
-    pub continue_streams: bool,
 }
 
 impl Default for RetryPolicy {
@@ -74,8 +69,6 @@ impl Default for RetryPolicy {
             max_backoff_ms: 2_000,
             max_retry_after_ms: 2_000,
             budget_percent: 20,
-            hedge: false,
-            continue_streams: false,
         }
     }
 }

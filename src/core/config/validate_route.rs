@@ -25,6 +25,9 @@ impl Config {
             if alias.context_fallbacks.len() > MAX_TARGETS || alias.policy_fallbacks.len() > MAX_TARGETS {
                 return invalid(at, format!("an alias has at most {MAX_TARGETS} fallbacks of a kind"));
             }
+            if alias.is_single() && alias.targets.iter().any(|t| split_target(&t.target).is_none()) {
+                return invalid(format!("{at}.target"), "a target is written `provider/model`");
+            }
             pool(&format!("{at}.targets"), &alias.targets)?;
             pool(&format!("{at}.context_fallbacks"), &alias.context_fallbacks)?;
             pool(&format!("{at}.policy_fallbacks"), &alias.policy_fallbacks)?;

@@ -153,6 +153,12 @@ impl Plan {
         (most, input_only)
     }
 
+    /// The most that the request can cost at the cheapest of its targets.
+    pub fn least_worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> NanoUsd {
+        let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
+        self.all().map(|t| t.price.worst_case(input, output(t))).min().unwrap_or(NanoUsd::MAX)
+    }
+
     /// The most output tokens that the request can use, at whichever target.
     pub fn most_output(&self, max_output: Option<Tokens>, choices: u64) -> Tokens {
         let own = self.all().map(|t| t.max_output.saturating_mul(choices)).max().unwrap_or(0);

@@ -7,13 +7,27 @@ pub use budget::RetryBudget;
 pub use class::{Class, Row, Signal, TAXONOMY, Then};
 
 use crate::config::RetryPolicy;
-use crate::perf::ViewRow;
 use crate::units::{Millis, Timestamp};
 
-/// The shortest time after which a second target is asked too.
-const SHORTEST_HEDGE: Millis = 50;
-/// Most bytes of text that another target is asked to go on from.
-const MAX_CONTINUED: u64 = 64 * 1024;
+/// The longest wait that a provider's word is taken for, in milliseconds: a day. More is nonsense.
+const MAX_WAIT: Millis = 86_400_000;
+
+/// What a provider asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as a date (RFC 9110,
+/// 10.2.3). `None` if it says nothing that can be read; a date that is over is no wait.
+pub fn retry_after(header: Option<&str>, header_ms: Option<&str>, now: Timestamp) -> Option<Millis> {
+    let number = |text: &str| text.trim().parse::<f64>().ok().filter(|n| n.is_finite() && *n >= 0.0);
+    #[expect(clippy::cast_possible_truncation, reason = "clamped before")]
+    let whole = |ms: f64| ms.min(86_400_000.0).ceil() as Millis;
+    if let Some(ms) = header_ms.and_then(number) {
+        return Some(whole(ms));
+    }
+    let text = header?.trim();
+    if let Some(seconds) = number(text) {
+        return Some(whole(seconds * 1_000.0));
+    }
+    let date = chrono::DateTime::parse_from_rfc2822(text).ok()?;
+    Some(Timestamp(date.timestamp_millis()).since(now).min(MAX_WAIT))
+}
 
 /// What is left to be tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -112,20 +126,6 @@ impl Attempts {
     }
 }
 
-/// After how many milliseconds without an answer a second target is asked too; `None` if it is not, or
-/// nothing is known of the first. The second attempt takes a retry out of the budget.
-pub fn hedge_after(policy: &RetryPolicy, row: Option<&ViewRow>) -> Option<Millis> {
-    let p95 = row.map(|r| i64::from(r.p95_first_ms)).filter(|ms| policy.hedge && *ms > 0)?;
-    Some(p95.max(SHORTEST_HEDGE))
-}
-
-/// Whether another target goes on with a stream that broke off after so many bytes of text. Calls of tools
-/// cannot be continued: half of one is no beginning of another.
-pub fn continues(policy: &RetryPolicy, class: Class, text_bytes: u64, tools: bool, left: Left, budget: &mut RetryBudget) -> bool {
-    let broke = matches!(class, Class::Cut | Class::Timeout | Class::Server | Class::Overloaded | Class::Connect);
-    policy.continue_streams && broke && !tools && left.targets && (1..=MAX_CONTINUED).contains(&text_bytes) && budget.take()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +137,26 @@ mod tests {
     fn next(class: Class, retry_after: Option<Millis>, left: Left) -> Step {
         let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(60_000));
         attempts.next(Timestamp(0), class, retry_after, 77, left, &mut RetryBudget::default())
+    }
+
+    #[test]
+    fn waits_are_read_in_every_form() {
+        let now = Timestamp(1_445_412_480_000 - 5_000);
+        for (header, ms, wait) in [
+            (Some("2"), None, Some(2_000)),
+            (Some(" 0.5 "), None, Some(500)),
+            (Some("120"), Some("250"), Some(250)),
+            (Some("Wed, 21 Oct 2015 07:28:00 GMT"), None, Some(5_000)),
+            (Some("Tue, 20 Oct 2015 07:28:00 GMT"), None, Some(0)),
+            (Some("Fri, 21 Oct 2095 07:28:00 GMT"), None, Some(86_400_000)),
+            (Some("99999999999999999999"), None, Some(86_400_000)),
+            (Some("-1"), None, None),
+            (Some("soon"), None, None),
+            (Some("NaN"), Some("x"), None),
+            (None, None, None),
+        ] {
+            assert_eq!(retry_after(header, ms, now), wait, "{header:?} {ms:?}");
+        }
     }
 
     #[test]
@@ -184,23 +204,6 @@ mod tests {
         let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(100));
         assert_eq!(attempts.next(Timestamp(50), Class::Server, None, 77, left, &mut RetryBudget::default()), Step::Target);
         assert_eq!(attempts.next(Timestamp(100), Class::Server, None, 0, left, &mut RetryBudget::default()), Step::Stop);
-    }
-
-    #[test]
-    fn hedging_and_continuing_are_options() {
-        let on = RetryPolicy { hedge: true, continue_streams: true, ..RetryPolicy::default() };
-        let off = RetryPolicy::default();
-        let row = |p95_first_ms| ViewRow { p95_first_ms, ..ViewRow::default() };
-        assert_eq!(hedge_after(&on, Some(&row(700))), Some(700));
-        assert_eq!(hedge_after(&on, Some(&row(3))), Some(50));
-        assert_eq!([hedge_after(&on, Some(&row(0))), hedge_after(&on, None), hedge_after(&off, Some(&row(700)))], [None; 3]);
-        let go = |policy, class, bytes, tools, left| continues(policy, class, bytes, tools, left, &mut RetryBudget::default());
-        assert!(go(&on, Class::Cut, 100, false, ALL));
-        assert!(!go(&off, Class::Cut, 100, false, ALL));
-        assert!(!go(&on, Class::Cut, 100, true, ALL));
-        assert!(!go(&on, Class::Cut, 100, false, LAST));
-        assert!(!go(&on, Class::ClientGone, 100, false, ALL));
-        assert!(!go(&on, Class::Cut, 70_000, false, ALL));
     }
 
     proptest! {

@@ -32,6 +32,8 @@ fn aliases_are_written_as_they_were_read() {
 fn what_is_wrong_with_a_route_is_told_with_its_place() {
     for (alias, told) in [
         (r#"{}"#, "expected {\"target\""),
+        (r#"{"target":"b"}"#, "models.a.target: a target is written"),
+        (r#"{"targets":["a/b","b"]}"#, "models.a.targets[1]: a target is written"),
         (r#"{"target":"a/b","targets":["a/b"]}"#, "expected {\"target\""),
         (r#"{"targets":["a/b","a/b"]}"#, "models.a.targets[1]: `a/b` is there twice"),
         (r#"{"targets":[{"target":"a/b","wieght":1}]}"#, "expected \"provider/model\" or"),
@@ -66,10 +68,10 @@ fn what_is_wrong_with_a_route_is_told_with_its_place() {
 
 #[test]
 fn breakers_and_retries_survive_a_round_trip() {
-    let text = r#"{"breaker":{"cooldown_s":3},"retry":{"hedge":true},"savings":{"baseline":"a/b"},"decisions":{"failures":true}}"#;
+    let text = r#"{"breaker":{"cooldown_s":3},"retry":{"same_target":2},"savings":{"baseline":"a/b"},"decisions":{"failures":true}}"#;
     let config: Config = serde_json::from_str(text).unwrap();
     let again: Config = serde_json::from_str(&serde_json::to_string(&config).unwrap()).unwrap();
-    assert_eq!((again.breaker.cooldown_s, again.retry.hedge, again.decisions.failures), (3, true, true));
+    assert_eq!((again.breaker.cooldown_s, again.retry.same_target, again.decisions.failures), (3, 2, true));
     assert_eq!(again, config);
     // What was not said is not written: an older reader is not told of it.
     assert!(!serde_json::to_string(&Config::default()).unwrap().contains("breaker"));
