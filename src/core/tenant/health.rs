@@ -219,7 +219,7 @@ fn row(now: Timestamp, target: &TargetHealth, region: &str, perf: &Perf) -> Prov
 fn wants_latency(config: &Config) -> bool {
     let observed = |s: Strategy| matches!(s, Strategy::Fastest | Strategy::Balanced | Strategy::Cheapest);
     let route = |r: &Route| observed(r.strategy) || r.min_quality.is_some() || r.rules.iter().any(|rule| observed(rule.strategy));
-    config.retry.hedge || config.models.values().any(|alias| route(&alias.route))
+    config.models.values().any(|alias| route(&alias.route))
 }
 
 impl Tenant {
