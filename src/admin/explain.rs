@@ -9,11 +9,12 @@ use tollgate_core::units::NanoUsd;
 
 /// A record in a list.
 pub(super) fn summary(r: &Record) -> Value {
+    let (i, d) = (&r.inputs, &r.decision);
     let last = r.attempts.last();
     json!({
-        "object": "request", "id": r.id, "at": r.inputs.at.rfc3339(), "key": key(r), "model": r.inputs.model,
+        "object": "request", "id": r.id, "at": i.at.rfc3339(), "key": key(r), "model": i.model,
         "target": last.map(|t| &t.target), "outcome": last.map(|t| t.class), "attempts": r.attempts.len(), "cost_usd": r.cost.to_string(),
-        "route": r.decision.summary(&r.inputs.model),
+        "route": d.summary(&i.model),
     })
 }
 

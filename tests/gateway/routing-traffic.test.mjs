@@ -13,6 +13,7 @@ const COUNT = 14;
 
 const pool = (strategy) => ({ strategy, targets: [{ target: CHEAP, weight: 1, quality: 0.6 }, { target: DEAR, weight: 1, quality: 0.9 }] });
 const document = {
+  budgets: [{ id: "all", limit_usd: "1000", period: "total" }],
   models: { mixed: pool("weighted"), shaky: { targets: [BROKEN, CHEAP] } },
   prices: { [CHEAP]: price("1", "2"), [DEAR]: price("4", "8"), [BROKEN]: price("1", "1"), [BASELINE]: price("10", "20") },
   savings: { baseline: BASELINE },
