@@ -1,11 +1,18 @@
 //! The control plane: `/admin/v1/…`, JSON, for operators. Closed unless an operator token is configured.
 
+mod advice;
 mod counters;
+mod decisions;
+mod explain;
 mod fleet;
 mod keys;
 mod live;
 mod place;
+mod providers;
+mod replay;
+mod savings;
 mod secrets;
+mod span;
 mod tenants;
 
 pub use fleet::run_cron;
@@ -50,6 +57,14 @@ pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answ
         (["tenants", id, "usage"], "GET") => counters::usage(world, head, &tenant(id)?).await,
         (["tenants", id, "violations"], "GET") => counters::violations(world, head, &tenant(id)?).await,
         (["tenants", _, "limits" | "budgets" | "usage" | "violations"], _) => not_allowed("GET"),
+        (["tenants", id, "providers"], "GET") => providers::list(world, isolate, &tenant(id)?).await,
+        (["tenants", id, "savings"], "GET") => savings::list(world, head, &tenant(id)?).await,
+        (["tenants", id, "advice"], "GET") => advice::list(world, isolate, head, &tenant(id)?).await,
+        (["tenants", id, "requests"], "GET") => decisions::list(world, head, &tenant(id)?).await,
+        (["tenants", id, "requests", request], "GET") => decisions::get(world, &tenant(id)?, request).await,
+        (["tenants", _, "providers" | "savings" | "advice" | "requests"] | ["tenants", _, "requests", _], _) => not_allowed("GET"),
+        (["tenants", id, "replay"], "POST") => replay::run(world, isolate, head, &tenant(id)?).await,
+        (["tenants", _, "replay"], _) => not_allowed("POST"),
         (["tenants", id, "keys"], "GET") => keys::list(world, &tenant(id)?).await,
         (["tenants", id, "keys"], "POST") => keys::create(world, isolate, head, &tenant(id)?).await,
         (["tenants", _, "keys"], _) => not_allowed("GET, POST"),
@@ -89,7 +104,7 @@ async fn body<W: World, T: DeserializeOwned>(world: &W, head: &Head) -> Result<T
 }
 
 /// Reads a JSON object into a type. The error names the field as far as it is known.
-fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+pub(crate) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let not_json = |why: String| Failure::InvalidJson { why };
     // As text, like messages: what reads them is in the wasm once.
     let text = std::str::from_utf8(bytes).map_err(|e| not_json(e.to_string()))?;

@@ -99,11 +99,16 @@ pub(super) async fn put_config<W: World>(world: &W, isolate: &Isolate, head: &He
     document(200, tenant, reply)
 }
 
-async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId, config: Config) -> Result<Reply, Failure> {
+/// What is wrong with a document, if something is.
+pub(super) fn check(isolate: &Isolate, config: &Config) -> Result<(), Failure> {
     config
         .validate()
         .and_then(|()| config.validate_providers(&isolate.catalog))
-        .map_err(|e| Failure::InvalidRequest { param: e.param, why: e.message })?;
+        .map_err(|e| Failure::InvalidRequest { param: e.param, why: e.message })
+}
+
+async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId, config: Config) -> Result<Reply, Failure> {
+    check(isolate, &config)?;
     let if_match = match head.header("if-match") {
         None | Some("*") => None,
         Some(tag) => Some(tag.trim_matches('"').parse().map_err(|_| wrong("if-match", "is the ETag of the configuration that was read"))?),

@@ -12,6 +12,7 @@ pub mod attempt;
 pub mod decide;
 pub mod dry_run;
 pub mod facts;
+pub mod feedback;
 pub mod google;
 pub mod identify;
 pub mod keys;
@@ -84,6 +85,10 @@ async fn route<W: World + Clone + 'static>(
         "/v1/usage" => {
             only("GET")?;
             usage::of_key(world, isolate, head).await
+        }
+        "/v1/feedback" => {
+            only("POST")?;
+            feedback::give(world, isolate, head).await
         }
         "/healthz" => {
             only("GET")?;

@@ -33,7 +33,7 @@ mod views;
 mod violations;
 
 pub use claims::{CLAIM_LIFE, Claim, ClaimState, MAX_CLAIM_BYTES, MAX_CLAIMS};
-pub use decisions::{MAX_PER_MINUTE, MAX_RECORDS};
+pub use decisions::{MAX_PAGE, MAX_PER_MINUTE, MAX_RECORDS};
 pub use facts::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Snapshot, TargetHealth};
 pub use health::{MAX_HEALTH, MAX_REGIONS};
 pub use keys::Key;
@@ -41,7 +41,7 @@ pub use secrets::StoredSecret;
 pub use turn::{Answer, Outcome, Query, StoredConfig, Write};
 pub use violations::top;
 
-use decisions::{MAX_PAGE, day};
+use decisions::day;
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
