@@ -4,30 +4,46 @@ use super::providers::share;
 use serde_json::{Value, json};
 use tollgate_core::config::Strategy;
 use tollgate_core::price::Usage;
-use tollgate_core::route::{Candidate, Decision, Dropped, Gate, Inputs, Reason, Record, Role, Tried};
+use tollgate_core::route::{Candidate, Decided, Decision, Dropped, Gate, Inputs, Reason, Record, Role, Tried, refused};
 use tollgate_core::units::NanoUsd;
 
 /// A record in a list.
 pub(super) fn summary(r: &Record) -> Value {
-    let (i, d) = (&r.inputs, &r.decision);
-    let last = r.attempts.last();
-    json!({
-        "object": "request", "id": r.id, "at": i.at.rfc3339(), "key": key(r), "model": i.model,
-        "target": last.map(|t| &t.target), "outcome": last.map(|t| t.class), "attempts": r.attempts.len(), "cost_usd": r.cost.to_string(),
-        "route": d.summary(&i.model),
-    })
+    let mut told = outcome(r);
+    let Some(Decided { inputs: i, decision: d }) = r.decided() else { return told };
+    let more = json!({ "at": i.at.rfc3339(), "model": i.model, "route": d.summary(&i.model) });
+    add(&mut told, more);
+    told
 }
 
 /// All of it: what was asked, each target with the reason for its place, and what came of it.
 pub(super) fn explained(r: &Record) -> Value {
-    let (i, d) = (&r.inputs, &r.decision);
+    let mut told = summary(r);
     let attempts: Vec<Value> = r.attempts.iter().map(tried).collect();
+    add(&mut told, json!({ "attempts": attempts, "usage": r.usage.map(usage) }));
+    let Some(Decided { inputs: i, decision: d }) = r.decided() else { return told };
+    let more = json!({
+        "config_version": i.config, "seed": i.seed.to_string(), "strategy": d.strategy, "rule": d.rule, "notes": d.notes, "policy": i.route,
+        "ask": asked(&i), "candidates": candidates(&i, &d), "order": d.order, "context_fallbacks": d.context, "policy_fallbacks": d.policy,
+        "refused": refused(&i, &d).map(|failure| failure.message()),
+    });
+    add(&mut told, more);
+    told
+}
+
+/// What came of it. A decision in a form that a later version wrote is told by this alone.
+fn outcome(r: &Record) -> Value {
+    let last = r.attempts.last();
     json!({
-        "object": "request", "id": r.id, "at": i.at.rfc3339(), "key": key(r), "model": i.model, "config_version": i.config,
-        "seed": i.seed.to_string(), "route": d.summary(&i.model), "strategy": d.strategy, "rule": d.rule, "notes": d.notes, "policy": i.route,
-        "ask": asked(i), "candidates": candidates(i, d), "order": d.order, "context_fallbacks": d.context, "policy_fallbacks": d.policy,
-        "refused": d.refusal().map(ToString::to_string), "attempts": attempts, "usage": r.usage.map(usage), "cost_usd": r.cost.to_string(),
+        "object": "request", "id": r.id, "key": key(r), "target": last.map(|t| &t.target), "outcome": last.map(|t| t.class),
+        "attempts": r.attempts.len(), "cost_usd": r.cost.to_string(),
     })
+}
+
+fn add(told: &mut Value, more: Value) {
+    if let (Value::Object(told), Value::Object(more)) = (told, more) {
+        told.extend(more);
+    }
 }
 
 fn key(r: &Record) -> Option<&str> {

@@ -93,11 +93,8 @@ mod tests {
 
     #[test]
     fn the_last_that_answered_is_judged() {
-        let record = |attempts: &str| -> Record {
-            let inputs = r#"{"model":"a","config":1,"at":0,"seed":"1","route":{},"ask":{},"candidates":[]}"#;
-            let decision = r#"{"order":["p/x"],"strategy":"ordered","scores":{}}"#;
-            serde_json::from_str(&format!(r#"{{"id":"01","inputs":{inputs},"decision":{decision},"attempts":[{attempts}]}}"#)).unwrap()
-        };
+        let record =
+            |attempts: &str| -> Record { serde_json::from_str(&format!(r#"{{"id":"01","body":"","attempts":[{attempts}]}}"#)).unwrap() };
         let tried = |target: &str, class: &str| format!(r#"{{"target":"{target}","class":"{class}","status":1,"latency_ms":1,"cost":0}}"#);
         let of = |tried: &[String]| answered_by(Some(&record(&tried.join(",")))).map_err(|e| e.message());
         assert_eq!(of(&[tried("p/x", "server"), tried("q/y", "ok")]).unwrap(), "q/y");
