@@ -130,7 +130,7 @@ describe("options in headers", () => {
   const wrong = {
     "x-tollgate-cache": ["maybe", "USE", "use, skip"],
     "x-tollgate-cache-ttl": ["0", "-1", "1.5", "soon", "2592001", "99999999999999999999"],
-    "x-tollgate-dry-run": ["true", "1"], // not offered yet: sent and charged all the same, it would be a lie
+    "x-tollgate-dry-run": ["1", "yes", "TRUE"],
     "x-tollgate-timeout-ms": ["0", "-5", "1.5", "1s", "3600001"],
     "x-tollgate-max-cost-usd": ["-1", "1e3", "abc", "$5", "0.1.2", "1,5"],
   };

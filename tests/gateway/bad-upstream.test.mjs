@@ -5,7 +5,7 @@ import net from "node:net";
 import { after, before, describe, test } from "node:test";
 import { call, events, until } from "./call.mjs";
 import { FAILURES, assertError, assertFailure, assertNoSecret } from "./failure.mjs";
-import { SECRETS, ask, nano, openSite } from "./site.mjs";
+import { ONCE, SECRETS, ask, nano, openSite } from "./site.mjs";
 
 const IDLE_MS = 500;
 /** Room for a busy machine between a time limit and the answer that it causes. */
@@ -63,7 +63,8 @@ let tenants = 0;
  */
 async function ill(body, { outcome, charged = false, attempts = 1, config = {}, ...options }, check) {
   tenants += 1;
-  const tenant = await site.tenant(`t${tenants}`, { timeouts: { first_byte_ms: 20_000, idle_ms: IDLE_MS, total_ms: 20_000 }, ...config });
+  const timeouts = { first_byte_ms: 20_000, idle_ms: IDLE_MS, total_ms: 20_000 };
+  const tenant = await site.tenant(`t${tenants}`, { timeouts, retry: ONCE, ...config });
   const answer = await tenant.chat(body, options);
   assertNoSecret(JSON.stringify(answer.headers), [tenant.key, rival.key, "rival"]);
   if (answer.text.length < 100_000) assertNoSecret(answer.text, [tenant.key, rival.key, "rival"]);
@@ -164,12 +165,25 @@ describe("no usable answer", { concurrency: true }, () => {
     });
   });
 
+  test("an attempt that failed is repeated once unless told otherwise", async () => {
+    for (const [model, outcome, why] of [["sim-e500-c", "error", "status 500"], ["sim-x3-c", "cut", "the answer broke off"]]) {
+      const tenant = await site.tenant(`again-${outcome}`);
+      const answer = await tenant.chat(ask(model));
+      told(why, why)(answer);
+      assert.equal(answer.headers["x-tollgate-attempts"], "2");
+      await tenant.settled();
+      assert.deepEqual((await tenant.usage()).map((row) => [row.outcome, row.requests]), [[outcome, 2]]);
+      assert.equal((await site.journal({ model })).length, 2);
+    }
+  });
+
   test("the second target answers where the first does not", async () => {
     const models = { both: { targets: ["closed/x", "simulated/sim-small-l0"] } };
     const tenant = await site.tenant("lucky", { models });
     const answer = await tenant.chat(ask("", { model: "both" }));
     const { "x-tollgate-provider": provider, "x-tollgate-attempts": attempts } = answer.headers;
-    assert.deepEqual([answer.status, provider, attempts], [200, "simulated", "2"]);
+    // The first is asked twice.
+    assert.deepEqual([answer.status, provider, attempts], [200, "simulated", "3"]);
     const { spent_usd: spent } = await tenant.settled();
     assert.equal(spent, answer.headers["x-tollgate-cost-usd"]);
   });

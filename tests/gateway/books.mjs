@@ -8,8 +8,8 @@ export const idOf = ({ e, s }) => `${e}/${s}`;
 export function linesOf({ journal }) {
   const rows = journal.toSorted((a, b) => a.n - b.n);
   assert.deepEqual(rows.map(({ n }) => n), rows.map((_, i) => i + 1), "the journal has no gap");
-  const facts = rows.flatMap((row) => JSON.parse(row.facts).map((fact) => ({ row: row.n, ...fact })));
-  return facts.filter(({ f }) => f === "lines").flatMap(({ row, lines }) => lines.map((line) => ({ row, ...line })));
+  const facts = rows.flatMap((row) => JSON.parse(row.facts).map((fact) => ({ row: row.n, lines: fact.lines?.lines ?? [] })));
+  return facts.flatMap(({ row, lines }) => lines.map((line) => ({ row, ...line })));
 }
 
 /** What the lines come to, by account, in nano-dollars. */

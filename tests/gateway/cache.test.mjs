@@ -4,7 +4,7 @@ import { after, before, describe, test } from "node:test";
 import { pause, spoken, until } from "./call.mjs";
 import { FAILURES, assertFailure } from "./failure.mjs";
 import { startKv } from "./kv.mjs";
-import { ask, openSite } from "./site.mjs";
+import { ONCE, ask, openSite } from "./site.mjs";
 
 /** The longest that a request may wait for KV. */
 const KV_MS = 200;
@@ -21,7 +21,7 @@ let rival;
 before(async () => {
   kv = await startKv();
   site = await openSite({ gateway: { kvAddress: kv.address } });
-  [acme, rival] = await Promise.all(["acme", "rival"].map((id) => site.tenant(id, { cache })));
+  [acme, rival] = await Promise.all(["acme", "rival"].map((id) => site.tenant(id, { cache, retry: ONCE })));
 });
 
 after(async () => {

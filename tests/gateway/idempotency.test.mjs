@@ -3,14 +3,14 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { events, spoken, until } from "./call.mjs";
 import { assertFailure, FAILURES } from "./failure.mjs";
-import { ask, openSite } from "./site.mjs";
+import { ONCE, ask, openSite } from "./site.mjs";
 
 let site;
 let acme;
 
 before(async () => {
   site = await openSite();
-  acme = await site.tenant("acme");
+  acme = await site.tenant("acme", { retry: ONCE });
 });
 
 after(async () => {

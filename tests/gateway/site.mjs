@@ -15,6 +15,8 @@ export const SECRETS = {
 };
 /** Of the provider `simulated`, in nano-dollars for a token. */
 export const PRICE = { input: 500, output: 1500 };
+/** For tests that count what a provider is asked: a failed attempt is not repeated at the same target. */
+export const ONCE = { same_target: 0 };
 
 /** Nano-dollars as the gateway writes them. */
 export function usd(nano) {
