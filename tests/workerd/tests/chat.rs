@@ -118,7 +118,7 @@ async fn the_provider_sees_the_request_and_its_own_key_and_nothing_of_the_caller
     assert_eq!(seen[0]["body"], sent);
     let headers = seen[0]["headers"].to_string();
     assert!(headers.contains(SECRETS[2].1), "{headers}");
-    for hidden in [tenant.key.as_str(), "session=1", "192.0.2.1", "x-tollgate", "x-api-key", "callers-own", "chat-seen"] {
+    for hidden in [tenant.key.as_str(), "session=1", "192.0.2.1", "x-tollgate-session", "x-api-key", "callers-own", "chat-seen"] {
         assert!(!headers.contains(hidden), "{hidden} went to the provider: {headers}");
     }
 }
