@@ -87,8 +87,7 @@ impl World {
                 Some(Reply::Configuration { version, .. }) => self.workers[w].version = version,
                 Some(Reply::Permit(permit)) => {
                     let claimed = idempotency.is_some();
-                    self.send(w, permit, worst, tokens, &providers, claimed);
-                    return Ok(());
+                    return self.send(w, permit, worst, tokens, &providers, claimed);
                 }
                 _ => return Ok(()),
             }
@@ -105,12 +104,29 @@ impl World {
     }
 
     /// The request goes out: what it will cost is known to the oracle from here on.
-    fn send(&mut self, w: usize, permit: Permit, worst: i64, mut tokens: TokenBound, providers: &[String], claimed: bool) {
+    fn send(
+        &mut self,
+        w: usize,
+        mut permit: Permit,
+        worst: i64,
+        bound: TokenBound,
+        providers: &[String],
+        claimed: bool,
+    ) -> Result<(), Broken> {
         let outcomes = [Outcome::Ok, Outcome::Ok, Outcome::Error, Outcome::Timeout, Outcome::Cut, Outcome::ClientGone, Outcome::Cached];
         let count = self.chance.pick(&[0, 1, 1, 1, 1, 2, 3]);
         let mut left = if self.chance.one_in(self.profile.overrun) { worst * 2 + 10 } else { worst };
-        let mut attempts = Vec::new();
-        for _ in 0..count {
+        let mut attempts: Vec<Attempt> = Vec::new();
+        let mut tokens = bound;
+        for n in 0..count {
+            if n > 0 && self.chance.one_in(2) {
+                // Room for another attempt at its worst, beside what the others cost.
+                let asks = Command::Extend { permit: permit.id, attempts: attempts.clone() };
+                let Some(reply) = self.turn(Input::Message(asks))? else { return Ok(()) };
+                let Reply::Extended { holds } = reply else { break };
+                permit.holds = holds;
+                (left, tokens) = (left.max(worst), bound);
+            }
             let cost = if self.chance.one_in(3) { left } else { self.chance.between(0, left) };
             left -= cost;
             let usage = Usage {
@@ -143,6 +159,7 @@ impl World {
         };
         let ends = self.passed + takes;
         self.workers[w].running.push(Sent { permit, attempts, ends, claimed });
+        Ok(())
     }
 
     /// Requests whose time has come are over.

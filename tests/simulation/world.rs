@@ -194,6 +194,11 @@ impl World {
             }
             (Command::Admit(admit), Reply::Denied { why, .. }) => self.oracle.denied(admit, why),
             (Command::Admit(admit), Reply::Replay { stored }) => self.oracle.replayed(admit, stored.as_ref()),
+            (Command::Extend { permit, attempts }, Reply::Extended { holds }) => self.oracle.extended(*permit, attempts, holds),
+            (Command::Extend { .. }, Reply::Denied { .. }) => {
+                self.oracle.tally.not_extended += 1;
+                Ok(())
+            }
             (Command::Complete { permit, answer }, Reply::Done) => {
                 self.oracle.completed(*permit, answer);
                 Ok(())

@@ -125,6 +125,14 @@ impl Account {
         }
     }
 
+    /// A hold that was taken at `at` grows.
+    pub fn widen(&mut self, at: Timestamp, now: Timestamp, more: Amount) {
+        self.held = self.held.plus(more);
+        if let Some(age) = &mut self.age {
+            age.settle(at, now, Amount::ZERO, more);
+        }
+    }
+
     /// A hold of this life, taken at `at`, ends at `now` with its truth. Whether it was there.
     pub fn end(&mut self, at: Timestamp, now: Timestamp, hold: Amount, truth: Amount) -> bool {
         let there = hold <= self.held;

@@ -51,6 +51,13 @@ pub struct Message {
 pub enum Command {
     /// May this request be sent?
     Admit(Admit),
+    /// May this request try once more? What these attempts may have cost is held beside its worst case.
+    Extend {
+        /// Its permit.
+        permit: PermitId,
+        /// All of its attempts so far.
+        attempts: Vec<Attempt>,
+    },
     /// These requests are over.
     Report {
         /// Each is applied once, however often it arrives.
@@ -372,6 +379,11 @@ pub struct KeyChange {
 pub enum Reply {
     /// Go ahead.
     Permit(Permit),
+    /// The permit holds this now.
+    Extended {
+        /// All of it.
+        holds: Vec<Hold>,
+    },
     /// No.
     Denied {
         /// Why.

@@ -100,6 +100,8 @@ impl Tenant {
             holds: holds.to_vec(),
             input_cost: asked.admit.input_cost,
             input_tokens: asked.admit.tokens.input,
+            worst_case: asked.admit.worst_case,
+            failed: Vec::new(),
             unknown: false,
         };
         self.ledger.live.insert(id.seq, open);
@@ -130,7 +132,7 @@ impl Tenant {
         Ok(())
     }
 
-    fn check_one(&mut self, now: Timestamp, config: &Config, demand: &Demand, all: &[Demand]) -> Result<(), Denial> {
+    pub(super) fn check_one(&mut self, now: Timestamp, config: &Config, demand: &Demand, all: &[Demand]) -> Result<(), Denial> {
         let checked = self.ledger.look(config, &demand.account, |account| {
             let wait = account.check(now, demand.amount, demand.cap).err()?;
             let held = if account.age.is_some() { Amount::ZERO } else { account.held.plus(account.orphaned) };
@@ -193,8 +195,8 @@ impl Tenant {
         holds
     }
 
-    /// Makes sure that this admission lies inside what the disk knows.
-    fn extend_credit(&mut self, now: Timestamp, config: &Config, key: &str, holds: &[Hold], writes: &mut Vec<Write>) {
+    /// Makes sure that these holds lie inside what the disk knows.
+    pub(super) fn extend_credit(&mut self, now: Timestamp, config: &Config, key: &str, holds: &[Hold], writes: &mut Vec<Write>) {
         let mut accounts = Vec::new();
         for hold in holds {
             let (held, credit) = self.ledger.accounts.get(&hold.account).map_or_else(Default::default, |a| (a.held, a.credit));

@@ -31,6 +31,7 @@ impl Ledger {
                     self.account(config, &hold.account).credit = hold.amount;
                 }
             }
+            Fact::Extended { at, permit, holds } => self.extended(*at, config, *permit, holds),
             // A permit's lines stand side by side.
             Fact::Lines { lines } => lines.chunk_by(|a, b| a.permit == b.permit).for_each(|lines| self.apply_end(config, lines)),
             Fact::Crossed { at, account, percent, .. } => {

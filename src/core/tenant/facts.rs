@@ -36,6 +36,15 @@ pub enum Fact {
         /// Money, by account: the most that may be held at a time.
         accounts: Vec<Hold>,
     },
+    /// A permit holds more than it was given.
+    Extended {
+        /// When.
+        at: Timestamp,
+        /// The permit.
+        permit: PermitId,
+        /// By how much.
+        holds: Vec<Hold>,
+    },
     /// Permits ended.
     Lines {
         /// One for each attempt.
@@ -149,9 +158,19 @@ pub struct Open {
     /// Input tokens at most.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub input_tokens: u64,
+    /// The most that one attempt costs.
+    #[serde(default, skip_serializing_if = "is_free")]
+    pub worst_case: NanoUsd,
+    /// The part of the holds that is for attempts that failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<Hold>,
     /// Whether a crash forgot the rest: it may never have been given.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub unknown: bool,
+}
+
+fn is_free(n: &NanoUsd) -> bool {
+    *n == NanoUsd::ZERO
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -210,6 +229,7 @@ impl Fact {
         match self {
             Fact::Started { at, .. }
             | Fact::Credit { at, .. }
+            | Fact::Extended { at, .. }
             | Fact::Crossed { at, .. }
             | Fact::Probe { at, .. }
             | Fact::Feedback { at, .. } => *at,

@@ -96,6 +96,8 @@ impl Ledger {
                 holds: Vec::new(),
                 input_cost: NanoUsd::ZERO,
                 input_tokens: 0,
+                worst_case: NanoUsd::ZERO,
+                failed: Vec::new(),
                 unknown: true,
             };
             self.live.insert(seq, unknown);
@@ -126,7 +128,7 @@ impl Ledger {
                 }
                 self.apply(config, &fact);
             }
-            Fact::Crossed { .. } | Fact::Probe { .. } | Fact::Feedback { .. } => self.apply(config, &fact),
+            Fact::Extended { .. } | Fact::Crossed { .. } | Fact::Probe { .. } | Fact::Feedback { .. } => self.apply(config, &fact),
         }
     }
 

@@ -20,6 +20,7 @@ mod apply;
 mod books;
 mod claims;
 mod decisions;
+mod extend;
 mod facts;
 mod health;
 mod keys;
@@ -135,6 +136,7 @@ impl Tenant {
         let mut writes = Vec::new();
         let answer = match command {
             Command::Admit(admit) => self.admit(now, &admit, &mut writes),
+            Command::Extend { permit, attempts } => self.extend(now, permit, &attempts, &mut writes),
             Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
             Command::Configuration => Answer::Reply(self.configuration()),
             Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),

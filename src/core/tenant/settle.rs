@@ -182,7 +182,7 @@ fn own_charges(open: &Open, policy: ExpiryCharge) -> Vec<Charge> {
 
 /// What the `n`th attempt (from 0) used of what an account counts. Where the account is a provider's, only
 /// attempts at that provider count. What came from the cache used no tokens.
-fn truth(account: &AccountKey, attempts: &[Attempt], n: usize) -> Amount {
+pub(super) fn truth(account: &AccountKey, attempts: &[Attempt], n: usize) -> Amount {
     let here = |a: &&Attempt| !account.by_provider || (a.provider == account.subject && a.outcome != Outcome::Cached);
     let Some(attempt) = attempts.get(n).filter(here) else { return Amount::ZERO };
     let tokens = |n: u64| if attempt.outcome == Outcome::Cached { Amount::ZERO } else { Amount::count(n) };

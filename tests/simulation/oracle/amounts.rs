@@ -44,6 +44,14 @@ fn way(config: &Config, account: &AccountKey) -> Option<Way> {
     (ages(account) && !plain(limit)).then(|| of_limit(limit))
 }
 
+/// How much may count in a window.
+fn cap(config: &Config, account: &AccountKey) -> Option<i64> {
+    if account.measure == Measure::Rolling {
+        return config.budgets.iter().find(|b| b.id == account.rule).map(|b| b.limit_usd.get());
+    }
+    config.limits.iter().find(|l| l.id == account.rule && l.measure == account.measure).map(|l| l.amount.get())
+}
+
 impl Amounts {
     /// A rule that was not there before starts empty. A window that has a new length keeps what its old
     /// length still showed; what else is kept is the object's own affair.
@@ -95,6 +103,19 @@ impl Amounts {
                 }
             }
             None => return Err(format!("a hold in {account:?}, which no rule has")),
+        }
+        Ok(())
+    }
+
+    /// A hold has grown; it counts from its admission on.
+    ///
+    /// # Errors
+    /// When a window was broken by it.
+    pub fn extend(&mut self, now: i64, config: &Config, account: &AccountKey, permit: PermitId, amount: i64) -> Result<(), String> {
+        self.tell(account, permit, amount);
+        let (Some(within), Some(cap)) = (self.within(now, config, account, false), cap(config, account)) else { return Ok(()) };
+        if within > cap {
+            return Err(format!("{within} count in {account:?} after {permit} took more, allowed are {cap}"));
         }
         Ok(())
     }

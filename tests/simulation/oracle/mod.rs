@@ -14,7 +14,7 @@ mod windows;
 
 use amounts::{Amounts, ages};
 use claims::Claims;
-use demand::{plain, wanted};
+use demand::{plain, used_in_all, wanted};
 use probes::Probes;
 use std::collections::{BTreeMap, BTreeSet};
 use time::Time;
@@ -37,6 +37,8 @@ pub struct Given {
     pub when: i64,
     pub lifetime: i64,
     pub holds: Vec<Hold>,
+    /// What it held at first.
+    pub first: Vec<Hold>,
     /// What its holder really sent and spent; `None` if the permit never reached anybody.
     pub sent: Option<Vec<Attempt>>,
     pub end: End,
@@ -111,6 +113,8 @@ pub struct Tally {
     pub denied_by_claim: u64,
     pub replayed: u64,
     pub probes: u64,
+    pub extended: u64,
+    pub not_extended: u64,
 }
 
 impl Tally {
@@ -122,6 +126,8 @@ impl Tally {
         self.denied_by_claim += other.denied_by_claim;
         self.replayed += other.replayed;
         self.probes += other.probes;
+        self.extended += other.extended;
+        self.not_extended += other.not_extended;
         self.permits += permits;
         self.denied_by_limit += denied_by_limit;
         self.denied_by_budget += denied_by_budget;
@@ -143,6 +149,8 @@ impl Tally {
             self.denied_by_claim,
             self.replayed,
             self.probes,
+            self.extended,
+            self.not_extended,
         ];
         let ended = [self.settled, self.released, self.expired, self.ghosts, self.corrected, self.corrected_ghosts];
         decided.iter().chain(&ended).all(|n| *n > 0)
@@ -267,10 +275,52 @@ impl Oracle {
             when: now,
             lifetime: i64::from(config.permit.lifetime_s) * 1_000,
             holds: permit.holds.clone(),
+            first: permit.holds.clone(),
             sent: None,
             end: End::Open,
         };
         self.given.insert(permit.id, given);
+        Ok(())
+    }
+
+    /// Looks at a permit that holds more now: what failed attempts used, beside one more at its worst.
+    ///
+    /// # Errors
+    /// When it is something else, or more than there was room for.
+    pub fn extended(&mut self, id: PermitId, attempts: &[Attempt], holds: &[Hold]) -> Result<(), Broken> {
+        let stored = self.config.clone().ok_or("more for a permit without a tenant")?;
+        let now = self.time.now();
+        let given = self.given.get_mut(&id).filter(|g| g.end == End::Open).ok_or("more for a permit that is over")?;
+        for (hold, first) in holds.iter().zip(&given.first) {
+            let counts = !matches!(hold.account.measure, Measure::Requests | Measure::Concurrency);
+            let failed = if counts { used_in_all(&hold.account, attempts) } else { 0 };
+            if hold.account != first.account || hold.amount.get() != first.amount.get() + failed {
+                return Err(format!("{id} holds {hold:?} after {attempts:?}, and held {first:?}"));
+            }
+        }
+        let before = std::mem::replace(&mut given.holds, holds.to_vec());
+        if before.len() != holds.len() {
+            return Err(format!("{id} held {before:?}, and holds {holds:?}"));
+        }
+        self.tally.extended += 1;
+        for (hold, before) in holds.iter().zip(&before) {
+            let more = hold.amount.get() - before.amount.get();
+            if more == 0 {
+                continue;
+            }
+            add(&mut self.open, &hold.account, more);
+            let rule = stored.config.budgets.iter().find(|b| b.id == hold.account.rule);
+            if ages(&hold.account) {
+                self.amounts.extend(now, &stored.config, &hold.account, id, hold.amount.get())?;
+                continue;
+            }
+            add(&mut self.exposed, &hold.account, more);
+            let Some(limit) = rule.map(|b| b.limit_usd.get()) else { continue };
+            let booked = self.charged.get(&hold.account).copied().unwrap_or(0) + self.open[&hold.account];
+            if booked > limit || (self.strict && self.exposed[&hold.account] > limit) {
+                return Err(format!("{booked} spent and held in {:?} after {id} took more, the limit is {limit}", hold.account));
+            }
+        }
         Ok(())
     }
 
