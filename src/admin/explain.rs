@@ -131,9 +131,9 @@ fn left_out(reason: &Reason) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::collections::BTreeMap;
     use tollgate_core::catalog::Catalog;
     use tollgate_core::config::Config;
+    use tollgate_core::map::Map as BTreeMap;
     use tollgate_core::perf::{View, ViewRow};
     use tollgate_core::plan::plan;
     use tollgate_core::protocol::Attempt;

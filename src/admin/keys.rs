@@ -7,10 +7,10 @@ use crate::ports::World;
 use crate::serve::identify::ask;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
 use tollgate_core::auth;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::{TenantId, ulid};
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::protocol::{Command, KeyChange, KeyView, NewKey, Reply};
 use tollgate_core::units::Timestamp;
 

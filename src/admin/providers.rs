@@ -7,12 +7,12 @@ use crate::isolate::Isolate;
 use crate::ports::World;
 use crate::serve::identify::ask;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 use tollgate_core::catalog::Catalog;
 use tollgate_core::config::{Config, split_target};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::Dead;
+use tollgate_core::map::Set as BTreeSet;
 use tollgate_core::protocol::{Command, ProviderRow, Reply};
 use tollgate_core::units::Timestamp;
 

@@ -7,9 +7,9 @@ use crate::http::{Head, Response};
 use crate::ports::World;
 use crate::serve::identify::ask;
 use serde_json::{Map, Value, json};
-use std::collections::BTreeMap;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::protocol::{Command, Reply};
 use tollgate_core::savings::SavingsRow;
 use tollgate_core::units::{NanoUsd, Timestamp};
@@ -154,7 +154,7 @@ mod tests {
     fn a_sum_that_may_be_cut_is_left_out() {
         let mut all = request(0, "a", 10, &[(Cause::Route, 30)]);
         all.extend(request(0, "b", 10, &[(Cause::Route, 30)]));
-        all.sort_by(|x, y| (x.day, &x.model, &x.cause).cmp(&(y.day, &y.model, &y.cause)));
+        tollgate_core::map::sort_by(&mut all, |x, y| (x.day, &x.model, &x.cause).cmp(&(y.day, &y.model, &y.cause)));
         all.truncate(5);
         let (sums, cut) = by_day_and_model(all, 5);
         assert_eq!((sums.keys().map(|(_, model)| model.as_str()).collect::<Vec<_>>(), cut), (vec!["a"], true));

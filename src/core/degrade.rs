@@ -4,9 +4,9 @@
 //! goes on until its time is over. When no step is left the denial stands.
 
 use crate::config::Step;
+use crate::map::Map as BTreeMap;
 use crate::protocol::Denial;
 use crate::units::{Millis, NanoUsd, Timestamp};
-use std::collections::BTreeMap;
 
 /// The shortest wait, so that a full budget is not asked without pause.
 const SHORTEST_WAIT: Millis = 25;

@@ -42,6 +42,7 @@ pub mod failure;
 pub mod ids;
 pub mod keyring;
 pub mod limit;
+pub mod map;
 pub mod perf;
 pub mod plan;
 pub mod price;

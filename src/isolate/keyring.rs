@@ -4,11 +4,11 @@
 use super::{Isolate, KnownConfig};
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::catalog::Provider;
 use tollgate_core::config::Config;
 use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict, Why};
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::secret::Secret;
 use tollgate_core::units::{Millis, Timestamp};
 

@@ -6,7 +6,7 @@ mod targets;
 pub use targets::Busy;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::catalog::{Auth, Catalog, Provider};
@@ -14,6 +14,7 @@ use tollgate_core::config::Config;
 use tollgate_core::egress::BaseUrl;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
+use tollgate_core::map::{Map as BTreeMap, Set as BTreeSet};
 use tollgate_core::plan::{Plan, plan};
 use tollgate_core::protocol::Report;
 use tollgate_core::units::{Millis, Timestamp};

@@ -3,9 +3,9 @@
 
 use super::Isolate;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use tollgate_core::ids::TenantId;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::perf::View;
 use tollgate_core::retry::RetryBudget;
 

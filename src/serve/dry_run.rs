@@ -8,8 +8,8 @@ use super::route::{Wanted, explained, inputs, tokens};
 use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
-use std::collections::BTreeMap;
 use tollgate_core::failure::Failure;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::protocol::{Command, Reply};
 use tollgate_core::route::decide as order;
 

@@ -104,8 +104,8 @@ async fn tenants_keys<W: Vault + Event>(
 mod tests {
     use super::*;
     use crate::fake::{Fake, run};
-    use std::collections::BTreeMap;
     use tollgate_core::config::Config;
+    use tollgate_core::map::Map as BTreeMap;
     use tollgate_core::secret::Secret;
 
     struct Desk {

@@ -7,6 +7,7 @@ use crate::ports::World;
 use serde_json::{Value, json};
 use tollgate_core::config::Config;
 use tollgate_core::failure::Failure;
+use tollgate_core::map::Set;
 use tollgate_core::plan::plan;
 use tollgate_core::protocol::{Command, Reply};
 use tollgate_core::units::Timestamp;
@@ -59,9 +60,7 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
             .filter_map(|p| p.strip_prefix(provider)?.strip_prefix('/'))
             .filter(|m| *m != "*")
             .map(str::to_owned);
-        let mut models: Vec<String> = catalog.models(provider).into_iter().chain(named).collect();
-        models.sort();
-        models.dedup();
+        let models: Set<String> = catalog.models(provider).into_iter().chain(named).collect();
         let full = models.into_iter().map(|m| format!("{provider}/{m}")).filter(|m| usable.allows(m));
         entries.extend(full.filter(|m| plan(m, &usable.config, &catalog, now).is_ok()).map(|m| usable.entry(&m, provider)));
     }

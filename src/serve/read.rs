@@ -3,10 +3,10 @@
 use super::asked::{Asked, Endpoint};
 use crate::http::Head;
 use crate::ports::{Event, NoBody};
-use std::collections::BTreeMap;
 use tollgate_core::auth;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::units::{Millis, NanoUsd};
 
 /// Largest request body in bytes.

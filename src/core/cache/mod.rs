@@ -142,7 +142,7 @@ mod tests {
         let beta =
             |value: &str| CacheKey::new(&acme, "/v1/chat/completions", &["p/m".to_owned()], &[("anthropic-beta", value.to_owned())], b"{}");
         let all = [all.as_slice(), &[beta("x"), beta("y")]].concat();
-        let distinct: std::collections::BTreeSet<_> = all.iter().flatten().collect();
+        let distinct: crate::map::Set<_> = all.iter().flatten().collect();
         assert_eq!(distinct.len(), all.len());
     }
 

@@ -3,10 +3,10 @@
 //! Rows stay text until one is asked for. A worker starts by finding where 1,500 of them begin, which
 //! takes a fraction of the time that reading them would; plans remember the prices that are in use.
 
+use crate::map::Map as BTreeMap;
 use crate::price::{Price, RateText, Rates};
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::Deserialize;
-use std::collections::BTreeMap;
 
 const PRICES: &str = include_str!("prices.json");
 /// Milliseconds of a day.

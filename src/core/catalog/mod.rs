@@ -9,10 +9,10 @@ mod provider;
 pub use provider::{Auth, Provider, Quirk};
 
 use crate::config::Config;
+use crate::map::Map as BTreeMap;
 use crate::price::Price;
 use crate::units::{Timestamp, Tokens};
 use list::List;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 const PROVIDERS: &str = include_str!("providers.json");

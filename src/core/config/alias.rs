@@ -2,9 +2,9 @@
 
 use super::limit::is_default;
 use super::usd;
+use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use crate::units::{NanoUsd, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Most targets of an alias, of each kind: each may be attempted, and each is scored at every request.
 pub const MAX_TARGETS: usize = 8;

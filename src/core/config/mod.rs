@@ -18,10 +18,10 @@ pub use routing::{BreakerPolicy, DecisionPolicy, RetryPolicy, SavingsPolicy};
 pub use scope::Scope;
 pub use validate::Invalid;
 
+use crate::map::Map as BTreeMap;
 use crate::price::PriceSpec;
 use crate::units::{Millis, NanoUsd, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Largest configuration document in bytes of JSON: it travels to worker isolates whole.
 pub const MAX_DOCUMENT: usize = 256 * 1024;

@@ -5,11 +5,11 @@ use crate::catalog::{Auth, Catalog, Provider};
 use crate::dialect::Dialect;
 use crate::egress::BaseUrl;
 use crate::keyring::MAX_KEYS;
+use crate::map::Map as BTreeMap;
 use crate::price::PriceSpec;
 use crate::secret;
 use crate::units::Tokens;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Most providers in a tenant's document.
 pub const MAX_PROVIDERS: usize = 64;
@@ -179,7 +179,7 @@ impl Config {
     /// The secrets that the document names and that are not there, each once.
     pub fn missing_secrets(&self, stored: &BTreeMap<String, String>) -> Vec<String> {
         let named = self.providers.values().flat_map(|p| &p.keys);
-        let missing: std::collections::BTreeSet<&String> = named.filter(|name| !stored.contains_key(*name)).collect();
+        let missing: crate::map::Set<&String> = named.filter(|name| !stored.contains_key(*name)).collect();
         missing.into_iter().cloned().collect()
     }
 }

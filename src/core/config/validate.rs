@@ -2,9 +2,9 @@
 
 use super::{Algorithm, Budget, Config, Limit, MAX_RULES, Scope, Span, Step, UnknownPrice, split_target};
 use crate::budget::Measure;
+use crate::map::Set as BTreeSet;
 use crate::price::PriceSpec;
 use crate::units::{Amount, NanoUsd};
-use std::collections::BTreeSet;
 
 /// Most subjects that one rule may be bound to, thresholds or top-ups of one budget, steps of one rule.
 pub(super) const MAX_LIST: usize = 32;

@@ -1,8 +1,8 @@
 //! Reading a caller's fields: each is right, absent, or the request is refused with its name.
 
 use super::json::{Fields, Json};
+use crate::map::Set as BTreeSet;
 use serde_json::Number;
-use std::collections::BTreeSet;
 
 /// Most names in a list of what was dropped; a caller's own field names are among them.
 const MAX_DROPPED: usize = 32;

@@ -3,11 +3,11 @@
 //! A tool's schema and a call's arguments are handed on as they came: models write the fields of an
 //! answer in the order in which a schema names them, so sorting the keys would change answers.
 
+use crate::map::Map as BTreeMap;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
-use std::collections::BTreeMap;
 use std::fmt;
 
 /// Objects with more keys than this are searched for doubled keys by an index, not pairwise.
@@ -347,7 +347,7 @@ fn last_of_each(fields: Vec<(String, Json)>) -> Vec<(String, Json)> {
     let doubled = if fields.len() <= FEW {
         fields.iter().enumerate().any(|(i, (key, _))| fields.iter().take(i).any(|(k, _)| k == key))
     } else {
-        fields.iter().map(|(key, _)| key.as_str()).collect::<std::collections::BTreeSet<_>>().len() < fields.len()
+        fields.iter().map(|(key, _)| key.as_str()).collect::<crate::map::Set<_>>().len() < fields.len()
     };
     if !doubled {
         return fields;

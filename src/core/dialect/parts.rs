@@ -2,7 +2,7 @@
 
 use super::common::{Body, Delta, Opening, Piece, Signature, Stop, WireError};
 use super::stream::MAX_PARTS;
-use std::collections::BTreeMap;
+use crate::map::Map as BTreeMap;
 
 /// Most choices of one answer; OpenAI's own bound.
 const MAX_CHOICES: usize = 128;

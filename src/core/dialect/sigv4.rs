@@ -5,6 +5,7 @@
 //! it is sent, as every service but S3 wants it.
 
 use crate::auth::hex;
+use crate::map::sort_by;
 use crate::units::Timestamp;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256};
@@ -62,7 +63,7 @@ pub fn sign(
     let given = request.headers.iter().map(|(name, value)| (name.to_ascii_lowercase(), one_line(value)));
     let ours = added.iter().map(|(name, value)| ((*name).to_owned(), one_line(value)));
     let mut headers: Vec<(String, String)> = given.chain(ours).chain([("host".to_owned(), one_line(request.host))]).collect();
-    headers.sort();
+    sort_by(&mut headers, Ord::cmp);
     let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(";");
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
 

@@ -10,9 +10,9 @@ mod verdict;
 pub use verdict::{Verdict, Why};
 
 use crate::auth;
+use crate::map::Map as BTreeMap;
 use crate::secret::Secret;
 use crate::units::{Millis, Timestamp};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Most keys of one provider.

@@ -1,7 +1,7 @@
 //! Latencies in buckets that grow with them.
 
+use crate::map::Map as BTreeMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Counts of milliseconds: four buckets to a doubling, so that a quantile is at most a fifth too large.
 /// Only buckets with something in them are kept.

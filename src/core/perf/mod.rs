@@ -13,11 +13,11 @@ pub use histogram::Histogram;
 pub use view::{MAX_VIEW, Seen, View, ViewRow};
 pub use votes::Votes;
 
+use crate::map::Map as BTreeMap;
 use crate::protocol::{Attempt, Outcome};
 use crate::retry::{Class, Signal};
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// After this long an attempt counts half.
 const HALF_LIFE: Millis = 600_000;

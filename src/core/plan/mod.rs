@@ -3,9 +3,9 @@
 use crate::catalog::Catalog;
 use crate::config::{Capability, Config, PoolTarget, Quality, Route, UnknownPrice, split_target};
 use crate::failure::Failure;
+use crate::map::Set as BTreeSet;
 use crate::price::{Price, UNKNOWN};
 use crate::units::{NanoUsd, Timestamp, Tokens};
-use std::collections::BTreeSet;
 
 /// A model at a provider, with its price.
 #[derive(Clone, Debug, PartialEq)]

@@ -15,6 +15,7 @@ pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offende
 use crate::budget::AccountKey;
 use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
+use crate::map::Map as BTreeMap;
 use crate::perf::Seen;
 use crate::price::Usage;
 use crate::retry::Class;
@@ -22,7 +23,6 @@ use crate::route::Record;
 use crate::savings::{Saved, SavingsRow};
 use crate::units::{Amount, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Version of the messages. Raised when an older reader must not guess.
 pub const VERSION: u32 = 1;

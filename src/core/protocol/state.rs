@@ -2,10 +2,10 @@
 
 use super::is_default;
 use crate::budget::Measure;
+use crate::map::Map as BTreeMap;
 use crate::retry::Class;
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// A limit now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -2,9 +2,9 @@
 
 use super::inputs::{Ask, Candidate, Gate, Inputs, Role};
 use crate::config::{Capability, Quality, RouteRule, When};
+use crate::map::Set as BTreeSet;
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 use std::fmt;
 
 /// Why a target is left out.

@@ -2,12 +2,12 @@
 
 use super::chance::mix;
 use crate::config::{Capability, Quality, Route};
+use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use crate::perf::{View, ViewRow};
 use crate::plan::{Plan, Target};
 use crate::price::Usage;
 use crate::units::{NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Output tokens that are expected of a request that sets no lower bound. Only to compare prices: what is
 /// held is the worst case.

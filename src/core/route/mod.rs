@@ -20,8 +20,8 @@ pub use record::{Change, Decided, MAX_BODY, MAX_ID, Record, Replayed, Tried, reb
 pub use refusal::refused;
 
 use crate::config::Strategy;
+use crate::map::Map as BTreeMap;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use strategy::{Order, Place};
 
 /// What was decided. Stored with its inputs: change it only additively.
@@ -109,7 +109,7 @@ pub fn decide(inputs: &Inputs) -> Decision {
     // Whether a target has recovered is found out by the one request that may ask it.
     let probe = |p: &Place| inputs.candidates.get(p.index).is_some_and(|c| c.gate == Gate::Probe);
     let probes = places.iter().any(probe);
-    places.sort_by_key(|p| !probe(p));
+    strategy::arrange(&mut places, &|p| (i64::from(!probe(p)), 0));
     note_if(probes, "probe");
     let name = |index: usize| inputs.candidates.get(index).map(|c| c.target.clone());
     decision.context = context.into_iter().filter_map(name).collect();

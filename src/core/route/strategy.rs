@@ -35,12 +35,12 @@ pub(super) fn order(inputs: &Inputs, strategy: Strategy, left: &[usize]) -> Orde
             Order { places, peers: 1, note: "" }
         }
         Strategy::Weighted => {
-            let places = sorted(&some, |c| drawn(inputs.seed, c));
+            let places = sorted(&some, &|c| drawn(inputs.seed, c));
             let peers = places.iter().filter(|p| p.score < i64::MAX).count().max(1);
             Order { places, peers, note: "" }
         }
         Strategy::Cheapest => {
-            let places = sorted(&some, |c| c.cost.get());
+            let places = sorted(&some, &|c| c.cost.get());
             let best = places.first().map_or(0, |p| p.score);
             let peers = places.iter().filter(|p| p.score == best).count();
             Order { places, peers, note: "" }
@@ -48,9 +48,9 @@ pub(super) fn order(inputs: &Inputs, strategy: Strategy, left: &[usize]) -> Orde
         Strategy::Fastest => fastest(inputs, &some),
         Strategy::LeastBusy => {
             let busy = |c: &Candidate| i64::from(c.busy).saturating_mul(10_000).checked_div(i64::from(c.weight)).unwrap_or(i64::MAX);
-            let mut places = sorted(&some, busy);
+            let mut places = sorted(&some, &busy);
             // Among equals the draw decides; otherwise all isolates would begin with the first.
-            places.sort_by_key(|p| (p.score, inputs.candidates.get(p.index).map_or(i64::MAX, |c| drawn(inputs.seed, c))));
+            arrange(&mut places, &|p| (p.score, inputs.candidates.get(p.index).map_or(i64::MAX, |c| drawn(inputs.seed, c))));
             let peers = places.len();
             Order { places, peers, note: "" }
         }
@@ -58,10 +58,15 @@ pub(super) fn order(inputs: &Inputs, strategy: Strategy, left: &[usize]) -> Orde
     }
 }
 
-fn sorted(some: &[(usize, &Candidate)], score: impl Fn(&Candidate) -> i64) -> Vec<Place> {
+fn sorted(some: &[(usize, &Candidate)], score: &dyn Fn(&Candidate) -> i64) -> Vec<Place> {
     let mut places: Vec<Place> = some.iter().map(|(index, c)| Place { index: *index, score: score(c) }).collect();
-    places.sort_by_key(|p| (p.score, p.index));
+    arrange(&mut places, &|p| (p.score, i64::try_from(p.index).unwrap_or(i64::MAX)));
     places
+}
+
+/// Sorts places, and leaves equals as they are. In one copy for all keys: sorting is much code.
+pub(super) fn arrange(places: &mut [Place], key: &dyn Fn(&Place) -> (i64, i64)) {
+    places.sort_by_key(key);
 }
 
 /// A weighted draw: the least wins.
@@ -90,14 +95,14 @@ fn fastest(inputs: &Inputs, some: &[(usize, &Candidate)]) -> Order {
         let waiting = i64::from(c.busy).saturating_add(1);
         ms.saturating_mul(waiting).saturating_mul(1_000_000).checked_div(succeeds).unwrap_or(i64::MAX)
     };
-    let mut draw = sorted(some, |c| drawn(inputs.seed, c));
+    let mut draw = sorted(some, &|c| drawn(inputs.seed, c));
     for place in &mut draw {
         place.score = inputs.candidates.get(place.index).map_or(i64::MAX, score);
     }
     let explore = mix(inputs.seed, "explore").checked_rem(EXPLORE) == Some(0);
     let chosen = if explore { draw.first() } else { draw.iter().take(2).min_by_key(|p| p.score) }.copied();
     let Some(chosen) = chosen else { return Order { places: draw, peers: 0, note: "" } };
-    let mut places = sorted(some, score);
+    let mut places = sorted(some, &score);
     places.retain(|p| p.index != chosen.index);
     places.insert(0, chosen);
     // A session gives up its target, and the provider's prompt cache with it, for one twice as fast.
@@ -116,12 +121,12 @@ fn balanced(inputs: &Inputs, some: &[(usize, &Candidate)]) -> Order {
     let ceiling = inputs.route.max_latency_ms.map_or(i64::MAX, i64::from);
     let fast = |c: &Candidate| latency(inputs, c) <= ceiling;
     let (good, slow): (Vec<_>, Vec<_>) = some.iter().copied().partition(|(_, c)| fast(c));
-    let mut places = sorted(&good, |c| c.cost.get());
+    let mut places = sorted(&good, &|c| c.cost.get());
     let best = places.first().map_or(0, |p| p.score);
     // A tenth more is given for a warm prompt cache, which is cheaper in the end.
     let near = best.saturating_add(best.checked_div(10).unwrap_or(0));
     let peers = places.iter().filter(|p| p.score <= near).count().max(1);
     let note = if places.is_empty() { "slow" } else { "" };
-    places.extend(sorted(&slow, |c| latency(inputs, c)));
+    places.extend(sorted(&slow, &|c| latency(inputs, c)));
     Order { places, peers, note }
 }

@@ -2,12 +2,12 @@
 
 use super::SavingsRow;
 use crate::config::Quality;
+use crate::map::{Set as BTreeSet, sort_by};
 use crate::perf::View;
 use crate::plan::{Plan, Target};
 use crate::price::Usage;
 use crate::units::NanoUsd;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeSet;
 
 /// What the traffic would have cost at one target, and what else is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,6 @@ pub fn advise(rows: &[SavingsRow], plan: &Plan, others: &[Target], view: &View) 
             target: name,
         });
     }
-    advice.sort_by(|a, b| (a.cost, &a.target).cmp(&(b.cost, &b.target)));
+    sort_by(&mut advice, |a, b| (a.cost, &a.target).cmp(&(b.cost, &b.target)));
     advice
 }

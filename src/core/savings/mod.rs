@@ -15,12 +15,12 @@ mod advice;
 
 pub use advice::{Advice, advise};
 
+use crate::map::Map as BTreeMap;
 use crate::plan::Target;
 use crate::price::Usage;
 use crate::protocol::{Attempt, Outcome};
 use crate::units::{NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Why a request cost less, or more, than at the baseline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

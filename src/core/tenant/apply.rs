@@ -6,9 +6,9 @@ use super::ledger::Ledger;
 use crate::budget::AccountKey;
 use crate::config::Config;
 use crate::ids::PermitId;
+use crate::map::Map as BTreeMap;
 use crate::protocol::Crossed;
 use crate::units::{Amount, Millis, Timestamp};
-use std::collections::BTreeMap;
 
 /// Longest time after its expiry that a permit may be corrected: the longest life of a permit.
 const MAX_GRACE: Millis = 3_600_000;

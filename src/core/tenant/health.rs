@@ -6,11 +6,12 @@ use super::{Tenant, Write};
 use crate::breaker::State;
 use crate::config::{BreakerPolicy, Config, Route, Strategy, split_target};
 use crate::ids::PermitId;
+use crate::map::{Map as BTreeMap, sort_by};
 use crate::perf::{MAX_VIEW, Perf, Seen, View, ViewRow};
 use crate::protocol::{Admit, Feedback, Outcome, ProviderRow, Reply, TokenBound};
 use crate::route::{Gate, mix};
 use crate::units::{Millis, Timestamp};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 /// Most targets of which something is known; the one that was asked longest ago is forgotten first.
 pub const MAX_HEALTH: usize = 128;
@@ -155,7 +156,7 @@ impl Health {
             let quality = if wanted { target.votes.quality(now) } else { 0 };
             rows.push((gate == Gate::Closed, target.perf.at, ViewRow { gate, quality, ..known }));
         }
-        rows.sort_by(|a, b| (a.0, b.1, &a.2.target).cmp(&(b.0, a.1, &b.2.target)));
+        sort_by(&mut rows, |a, b| (a.0, b.1, &a.2.target).cmp(&(b.0, a.1, &b.2.target)));
         rows.into_iter().take(MAX_VIEW).map(|(.., row)| row).collect()
     }
 

@@ -1,6 +1,7 @@
 //! Gateway keys.
 
 use super::{MAX_KEYS, Tenant, Write};
+use crate::map::sort_by;
 use crate::protocol::{KeyChange, KeyView, NewKey, Reply};
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -70,7 +71,7 @@ impl Tenant {
             return Reply::NoTenant;
         }
         let mut keys: Vec<KeyView> = self.keys.values().map(|k| k.view.clone()).collect();
-        keys.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+        sort_by(&mut keys, |a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
         Reply::Keys { keys }
     }
 

@@ -11,11 +11,12 @@ use crate::config::{Config, Limit, Scope};
 use crate::ids::PermitId;
 use crate::limit::Window;
 use crate::limit::{Age, Shape};
+use crate::map::{Map, Set, tree};
 use crate::protocol::{Counts, Totals, UsageRow, ViolationRow};
 use crate::savings::SavingsRow;
 use crate::units::{Amount, Millis, NanoUsd, Timestamp};
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, BTreeSet};
 
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Ledger {
@@ -29,19 +30,19 @@ pub(super) struct Ledger {
     pub windows: BTreeMap<(String, String), Window>,
     pub accounts: BTreeMap<AccountKey, Account>,
     /// How many of them each rule has.
-    pub subjects: BTreeMap<AccountKey, usize>,
+    pub subjects: Map<AccountKey, usize>,
     pub live: BTreeMap<u64, Open>,
     pub orphans: BTreeMap<PermitId, Open>,
     /// By life and account. Part of `orphaned` there.
-    pub lost: BTreeMap<(u64, AccountKey), Lost>,
-    pub expired: BTreeMap<PermitId, Expired>,
+    pub lost: Map<(u64, AccountKey), Lost>,
+    pub expired: Map<PermitId, Expired>,
     pub totals: Totals,
     /// Counters since the last snapshot.
-    pub tally: BTreeMap<TallyKey, Counts>,
+    pub tally: Map<TallyKey, Counts>,
     /// Denials since the last snapshot.
-    pub violations: BTreeMap<ViolationKey, u64>,
+    pub violations: Map<ViolationKey, u64>,
     /// Savings since the last snapshot, by day, model and cause.
-    pub savings: BTreeMap<(Timestamp, String, String), SavingsRow>,
+    pub savings: Map<(Timestamp, String, String), SavingsRow>,
     /// What is known of targets.
     pub health: Health,
     /// Promises of its own that the ledger found broken in this turn.
@@ -63,10 +64,10 @@ impl Ledger {
             epoch: s.epoch,
             issued: s.issued,
             granted: s.issued,
-            windows: s.windows.into_iter().map(|(limit, subject, w)| ((limit, subject), w)).collect(),
-            accounts: s.accounts.into_iter().collect(),
-            live: s.live.into_iter().collect(),
-            orphans: s.orphans.into_iter().collect(),
+            windows: tree(s.windows.into_iter().map(|(limit, subject, w)| ((limit, subject), w))),
+            accounts: tree(s.accounts),
+            live: tree(s.live),
+            orphans: tree(s.orphans),
             lost: s.lost.into_iter().map(|(epoch, account, lost)| ((epoch, account), lost)).collect(),
             expired: s.expired.into_iter().collect(),
             totals: s.totals,
@@ -154,7 +155,7 @@ impl Ledger {
     fn orphan(&mut self, now: Timestamp, config: &Config, keys: &[String], lifetime: Millis) {
         let epoch = self.epoch;
         let mut unknown = 0_u64;
-        let mut known: BTreeMap<AccountKey, Amount> = BTreeMap::new();
+        let mut known: Map<AccountKey, Amount> = Map::new();
         for (seq, mut open) in std::mem::take(&mut self.live) {
             if open.unknown {
                 unknown = unknown.saturating_add(1);
@@ -315,7 +316,7 @@ impl Ledger {
     /// Drops expired permits past correction.
     fn forget_expired(&mut self, now: Timestamp) {
         self.expired.retain(|_, expired| expired.until > now);
-        let lives: BTreeSet<u64> = self.expired.keys().map(|id| id.epoch).collect();
+        let lives: Set<u64> = self.expired.keys().map(|id| id.epoch).collect();
         self.lost.retain(|(epoch, _), lost| lost.held > Amount::ZERO || lives.contains(epoch));
     }
 
@@ -325,7 +326,7 @@ impl Ledger {
         // The account of a running period may be older than the retention (quarter, year, total). It need
         // not be the newest either: a budget may have had a shorter period before.
         let of_budgets = self.accounts.keys().filter(|k| k.measure == Measure::Budget);
-        let newest: BTreeMap<(String, String), Timestamp> = of_budgets.map(|k| ((k.rule.clone(), k.subject.clone()), k.period)).collect();
+        let newest: Map<(String, String), Timestamp> = of_budgets.map(|k| ((k.rule.clone(), k.subject.clone()), k.period)).collect();
         self.accounts.retain(|k, a| {
             let running = config.budgets.iter().any(|b| b.id == k.rule && b.span.start(now) == k.period);
             let current = newest.get(&(k.rule.clone(), k.subject.clone())) == Some(&k.period);

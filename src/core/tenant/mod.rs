@@ -46,9 +46,9 @@ use decisions::day;
 use ledger::Ledger;
 
 use crate::config::{Config, Scope};
+use crate::map::Map as BTreeMap;
 use crate::protocol::{Command, Reply};
 use crate::units::{Millis, Timestamp};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// After this much silence the ledger returns its unused credit and writes a snapshot. Shorter than

@@ -4,10 +4,10 @@ use super::ledger::Ledger;
 use crate::budget::{AccountKey, Measure};
 use crate::config::{Algorithm, Budget, Config, Limit, Mode, Scope, SessionCap};
 use crate::limit::Shape;
+use crate::map::Map as BTreeMap;
 use crate::protocol::Admit;
 use crate::units::{Amount, Timestamp};
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 
 /// Most subjects of one rule that have accounts of their own. Who comes after shares one account with
 /// the others until that is empty: callers choose metadata, and it must not fill the memory.

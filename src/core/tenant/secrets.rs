@@ -2,11 +2,11 @@
 //! configuration, so that workers that know an older one are told.
 
 use super::{MAX_SECRETS, StoredConfig, Tenant, Write};
+use crate::map::Map as BTreeMap;
 use crate::protocol::{NewSecret, Reply, SecretView};
 use crate::secret::Sealed;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// A stored secret.

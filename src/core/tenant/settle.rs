@@ -5,9 +5,9 @@ use super::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Tenant, Write};
 use crate::budget::{AccountKey, Measure};
 use crate::config::ExpiryCharge;
 use crate::ids::PermitId;
+use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use crate::protocol::{Attempt, Crossed, Hold, MAX_REPORTS, Outcome, Reply, Report};
 use crate::units::{Amount, NanoUsd, Timestamp};
-use std::collections::{BTreeMap, BTreeSet};
 
 /// Most charges in one journal row: at about 100 bytes each, half of what a row of the disk holds.
 const MAX_CHARGES: usize = 10_000;

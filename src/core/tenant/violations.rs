@@ -3,9 +3,9 @@
 use super::MAX_TALLY;
 use super::ledger::Ledger;
 use super::tally::{TallyKey, minute};
+use crate::map::{Map as BTreeMap, sort_by};
 use crate::protocol::{Counts, Offender, ViolationRow};
 use crate::units::Timestamp;
-use std::collections::BTreeMap;
 
 /// Most keys that are named as those that were denied most.
 const TOP: usize = 10;
@@ -63,7 +63,7 @@ pub fn top(rows: &[ViolationRow]) -> Vec<Offender> {
         *sum = sum.saturating_add(row.count);
     }
     let mut top: Vec<Offender> = sums.into_iter().map(|(key, count)| Offender { key: key.to_owned(), count }).collect();
-    top.sort_by(|a, b| (b.count, &a.key).cmp(&(a.count, &b.key)));
+    sort_by(&mut top, |a, b| (b.count, &a.key).cmp(&(a.count, &b.key)));
     top.truncate(TOP);
     top
 }

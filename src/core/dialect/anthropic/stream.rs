@@ -8,8 +8,8 @@ use super::answer::{stop, stop_reason};
 use super::read::block;
 use super::usage::{Told, written};
 use super::{encode_error, error_in};
+use crate::map::Map as BTreeMap;
 use crate::sse::write_event;
-use std::collections::BTreeMap;
 
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq)]

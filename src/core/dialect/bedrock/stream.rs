@@ -7,7 +7,7 @@ use super::answer::{stop, stop_reason};
 use super::error::exception;
 use super::event_stream::write_message;
 use super::usage;
-use std::collections::BTreeMap;
+use crate::map::Map as BTreeMap;
 
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq)]

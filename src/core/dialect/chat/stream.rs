@@ -6,9 +6,9 @@ use super::super::parts::{Kind, Parts};
 use super::super::{Face, logprobs};
 use super::answer::{finish_reason, spoken, stop, written_logprobs};
 use super::{encode_error, error_in, reasoning, usage};
+use crate::map::Entry;
+use crate::map::Map as BTreeMap;
 use crate::sse::write_event;
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 
 /// Reads chunks.
 #[derive(Clone, Debug, Default, PartialEq)]

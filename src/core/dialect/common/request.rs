@@ -4,8 +4,8 @@ use super::super::Dialect;
 use super::super::json::{Fields, Json};
 use super::reasoning::Reasoning;
 use super::signature::Signature;
+use crate::map::Map as BTreeMap;
 use serde_json::Number;
-use std::collections::BTreeMap;
 
 /// A request for an answer.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,8 +8,8 @@ use super::answer::{blocked, call_id, finish_reason, logprobs, stop, written_log
 use super::read::part;
 use super::usage::{Told, written};
 use super::{encode_error, error_in};
+use crate::map::Map as BTreeMap;
 use crate::sse::write_event;
-use std::collections::BTreeMap;
 
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq)]

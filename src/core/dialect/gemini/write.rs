@@ -9,7 +9,7 @@ use super::super::json::{Fields, Json, object};
 use super::super::media::mime_of_name;
 use super::super::path::segment;
 use super::super::{Dialect, Encoded, Target};
-use std::collections::BTreeMap;
+use crate::map::Map as BTreeMap;
 
 /// What Google's documents name for calls that no Gemini made, where a signature must stand.
 const NOT_SIGNED: &str = "skip_thought_signature_validator";

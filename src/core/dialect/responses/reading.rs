@@ -6,7 +6,7 @@ use super::super::stream::MAX_PARTS;
 use super::super::{chat, logprobs};
 use super::answer::{item, stop};
 use super::{reasoning, usage};
-use std::collections::BTreeMap;
+use crate::map::Map as BTreeMap;
 
 /// An open part.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,8 +5,8 @@ use super::super::common::{Body, Delta, Logprob, Opening, Piece, Signature, Stop
 use super::super::json::{Fields, Json, object};
 use super::super::{Face, chat, logprobs};
 use super::answer::{response, status_of, tail, written_item};
+use crate::map::Map as BTreeMap;
 use crate::sse::write_event;
-use std::collections::BTreeMap;
 
 /// An open part: what came of it.
 #[derive(Clone, Debug, PartialEq)]
