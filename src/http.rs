@@ -147,17 +147,42 @@ impl<A> Response<A> {
         self
     }
 
-    /// Headers as `name\nvalue\nname\nvalue`. A value that could break the lines loses what would.
+    /// Headers as `name\nvalue\nname\nvalue`, those of [`ALIKE`] first and the others after a NUL. A value that
+    /// could break the lines loses what would.
     pub fn flat_headers(&self) -> String {
-        flat(self.headers.iter().map(|(n, v)| (*n, v.as_str())))
+        let of = |alike: bool| self.headers.iter().filter(move |(n, _)| ALIKE.contains(n) == alike).map(|(n, v)| (*n, v.as_str()));
+        let mut out = String::with_capacity(1024);
+        flat_into(&mut out, of(true));
+        out.push('\0');
+        flat_into(&mut out, of(false));
+        out
     }
 }
 
+/// Headers whose values many answers share: `entry.mjs` keeps copies of them.
+const ALIKE: [&str; 9] = [
+    "content-type",
+    "cache-control",
+    "x-tollgate-cache",
+    "x-tollgate-provider",
+    "x-tollgate-model",
+    "x-tollgate-attempts",
+    "x-tollgate-route",
+    "x-ratelimit-limit-requests",
+    "x-ratelimit-limit-tokens",
+];
+
 /// Headers as `name\nvalue\nname\nvalue`, control characters and what is not Latin-1 taken out.
 pub fn flat<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {
-    let mut out = String::with_capacity(1024);
+    let mut out = String::with_capacity(512);
+    flat_into(&mut out, headers);
+    out
+}
+
+fn flat_into<'a>(out: &mut String, headers: impl Iterator<Item = (&'a str, &'a str)>) {
+    let mut first = true;
     for (name, value) in headers {
-        if !out.is_empty() {
+        if !std::mem::take(&mut first) {
             out.push('\n');
         }
         out.push_str(name);
@@ -168,7 +193,6 @@ pub fn flat<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {
             out.extend(value.chars().filter(|c| !c.is_control() && u32::from(*c) < 256));
         }
     }
-    out
 }
 
 /// How long the stages of a request took, for `Server-Timing` and the log.
@@ -219,6 +243,7 @@ mod tests {
     #[test]
     fn header_values_cannot_break_the_lines() {
         let response: Response<()> = Response::json(200, String::new()).with("x-a", "b\r\nset-cookie: c\u{2713}é");
-        assert!(response.flat_headers().ends_with("x-a\nbset-cookie: cé"));
+        let flat = response.flat_headers();
+        assert_eq!(flat, "content-type\napplication/json\ncache-control\nprivate, no-store\0x-a\nbset-cookie: cé");
     }
 }

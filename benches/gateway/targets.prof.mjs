@@ -66,10 +66,10 @@ async function startTollgate(mock, store) {
   const host = `127.0.0.1:${mock.port}`;
   const stateDir = join(store, "tollgate");
   const gateway = await startGateway({
-    bundleDir: join(root, "build"),
+    bundleDir: process.env.BUNDLE ?? join(root, "build"),
     stateDir,
     port: 0,
-    quiet: true,
+    quiet: !process.env.LOUD,
     env: {
       TOLLGATE_ADMIN_TOKEN: secrets.token,
       TOLLGATE_KEY_PEPPER: secrets.pepper,

@@ -8,7 +8,30 @@ import "./microtask.mjs"; // before the glue, which looks at it when it is loade
 import { Lane } from "./lane.mjs";
 import * as glue from "tollgate-glue";
 
-const NAMES = glue.header_names().split(",");
+/** How Rust waits for a promise: under a number that no other has, also none of an instance before. */
+let awaited = 0;
+globalThis.tollgateAwait = (promise) => {
+  const number = (awaited = (awaited + 1) >>> 0);
+  promise.then(
+    (value) => glue.settled(number, value),
+    () => glue.settled(number, undefined),
+  );
+  return number;
+};
+
+/** The headers that Rust reads, and their places. */
+const PLACES = new Map(glue.header_names().split(",").map((name, at) => [name, at]));
+
+/** The first lines of a request, as Rust reads them. Looking at those that are there is cheaper than asking for each. */
+function headOf(request) {
+  const values = new Array(PLACES.size).fill("");
+  request.headers.forEach((value, name) => {
+    const at = PLACES.get(name);
+    if (at !== undefined) values[at] = value;
+  });
+  const { url } = request;
+  return `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${values.join("\n")}\n${request.cf?.colo ?? ""}`;
+}
 
 /** Text variables and secrets, handed to Rust once in the life of an isolate. */
 let configured = false;
@@ -19,19 +42,20 @@ function configure(env) {
   configured = true;
 }
 
-/** The lanes to tenants' objects that are in use. */
+/** The lanes to tenants' objects that are in use. An object's id is a hash of its name: kept with its lane. */
 const lanes = new Map();
 
 /** Most lanes that are remembered. */
 const MOST_LANES = 1000;
 
-function laneTo(tenant) {
-  let lane = lanes.get(tenant);
-  if (!lane) {
-    if (lanes.size >= MOST_LANES) for (const [name, idle] of lanes) if (idle.idle) lanes.delete(name);
-    lanes.set(tenant, (lane = new Lane((reply) => glue.unclaimed(tenant, reply))));
+function laneTo(env, tenant) {
+  let known = lanes.get(tenant);
+  if (!known) {
+    if (lanes.size >= MOST_LANES) for (const [name, { lane }] of lanes) if (lane.idle) lanes.delete(name);
+    known = { id: env.TENANTS.idFromName(tenant), lane: new Lane((reply) => glue.unclaimed(tenant, reply)) };
+    lanes.set(tenant, known);
   }
-  return lane;
+  return known;
 }
 
 /** "name\nvalue\nname\nvalue" as an object. */
@@ -40,6 +64,28 @@ function record(flat) {
   const out = {};
   for (let i = 0; i + 1 < parts.length; i += 2) out[parts[i]] = parts[i + 1];
   return out;
+}
+
+/** Sets headers one by one: a list or an object of them costs several times more. */
+function setAll(headers, flat) {
+  const parts = flat.split("\n");
+  for (let i = 0; i + 1 < parts.length; i += 2) headers.set(parts[i], parts[i + 1]);
+}
+
+/** Headers that many answers have alike. A copy of them costs less than setting each. */
+const templates = new Map();
+
+/** Most of them that are remembered. */
+const MOST_TEMPLATES = 64;
+
+function template(flat) {
+  let headers = templates.get(flat);
+  if (!headers) {
+    if (templates.size >= MOST_TEMPLATES) templates.clear();
+    setAll((headers = new Headers()), flat);
+    templates.set(flat, headers);
+  }
+  return headers;
 }
 
 /** Bytes beyond the cap that are still taken in from a client, and dropped: an answer while it sends is lost with the connection. */
@@ -116,8 +162,11 @@ class Exchange {
     console.log(line);
   }
 
-  later(promise) {
-    this.ctx.waitUntil(promise);
+  /** More is done for this event. Returns what says that it is over. */
+  later() {
+    let over;
+    this.ctx.waitUntil(new Promise((resolve) => (over = resolve)));
+    return over;
   }
 
   sleep(ms) {
@@ -138,7 +187,8 @@ class Exchange {
   async turn(tenant, message) {
     try {
       if (tenant === "") return await this.env.DIRECTORY.getByName("directory").turn(message);
-      return await laneTo(tenant).ask(message, (messages) => this.env.TENANTS.getByName(tenant).turn(messages));
+      const { id, lane } = laneTo(this.env, tenant);
+      return await lane.ask(message, (messages) => this.env.TENANTS.get(id).turn(messages));
     } catch (e) {
       console.error(JSON.stringify({ level: "error", event: "object_failed", message: String(e?.message ?? e), retryable: e?.retryable === true, overloaded: e?.overloaded === true }));
       return e?.overloaded === true ? 1 : e?.retryable === true ? 2 : 0;
@@ -223,7 +273,10 @@ class Exchange {
     return this;
   }
 
-  /** The response to the client: given bytes, the upstream's own, the stream, or none. */
+  /**
+   * The response to the client: given bytes, the upstream's own, the stream, or none. Of the headers, those
+   * before the NUL are alike in many answers.
+   */
   respond(status, headers, body, own) {
     let content = body;
     if (own === 1) content = this.answer;
@@ -232,12 +285,10 @@ class Exchange {
       this.writable = writable;
       content = readable;
     }
-    const response = status === 200 ? new Response(content) : new Response(content, { status });
-    // Set one by one: handing the constructor a list or an object of this length costs several times more.
-    const to = response.headers;
-    const parts = headers.split("\n");
-    for (let i = 0; i + 1 < parts.length; i += 2) to.set(parts[i], parts[i + 1]);
-    return response;
+    const [alike, rest] = headers.split("\0");
+    const response = new Response(content, { status, headers: template(alike) });
+    setAll(response.headers, rest);
+    this.answered(response);
   }
 
   /**
@@ -424,12 +475,9 @@ class Exchange {
 export default {
   fetch(request, env, ctx) {
     if (!configured) configure(env);
-    const url = request.url;
-    const headers = request.headers;
-    let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}`;
-    for (const name of NAMES) head += `\n${headers.get(name) ?? ""}`;
-    head += `\n${request.cf?.colo ?? ""}`;
-    const answer = glue.serve(head, new Exchange(request, env, ctx));
+    const exchange = new Exchange(request, env, ctx);
+    const answer = new Promise((resolve) => (exchange.answered = resolve));
+    glue.serve(headOf(request), exchange);
     // The work goes on when the client leaves: what was sent must be settled.
     ctx.waitUntil(answer);
     return answer;

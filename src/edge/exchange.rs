@@ -1,5 +1,6 @@
 //! One event: the ports on top of `Exchange` of `entry.mjs`.
 
+use super::tasks::{self, outcome};
 use crate::http::flat;
 use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream};
 use std::future::Future;
@@ -9,7 +10,6 @@ use tollgate_core::dialect::tap::{State, Tap};
 use tollgate_core::ids::TenantId;
 use tollgate_core::units::{Millis, Timestamp};
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::{JsFuture, future_to_promise};
 
 #[wasm_bindgen]
 extern "C" {
@@ -23,7 +23,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn log(this: &Exchange, line: &str);
     #[wasm_bindgen(method)]
-    fn later(this: &Exchange, promise: js_sys::Promise);
+    fn later(this: &Exchange) -> js_sys::Function;
     #[wasm_bindgen(method)]
     fn sleep(this: &Exchange, ms: f64) -> js_sys::Promise;
     #[wasm_bindgen(method)]
@@ -57,7 +57,7 @@ extern "C" {
     #[wasm_bindgen(method, js_name = probeCache)]
     fn probe_cache(this: &Exchange) -> js_sys::Promise;
     #[wasm_bindgen(method)]
-    fn respond(this: &Exchange, status: u16, headers: &str, body: Option<js_sys::Uint8Array>, own: u8) -> JsValue;
+    fn respond(this: &Exchange, status: u16, headers: &str, body: Option<js_sys::Uint8Array>, own: u8);
 }
 
 /// Headers of providers' answers that clients are handed on. `entry.mjs` reads them in this order.
@@ -85,13 +85,13 @@ impl World {
         &self.0
     }
 
-    /// Builds the response.
-    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) -> JsValue {
-        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
+    /// Answers.
+    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) {
+        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own);
     }
 
     async fn turn(&self, name: &str, message: &str) -> Result<String, Unavailable> {
-        let reply = JsFuture::from(self.0.turn(name, message)).await.map_err(|_| Unavailable::Failed)?;
+        let reply = outcome(&self.0.turn(name, message)).await;
         if let Some(code) = reply.as_f64() {
             return Err(if code == 1.0 {
                 Unavailable::Overloaded
@@ -125,7 +125,7 @@ impl Clock for World {
     }
 
     async fn sleep(&self, span: Millis) {
-        let _ = JsFuture::from(self.0.sleep(ms(span))).await;
+        outcome(&self.0.sleep(ms(span))).await;
     }
 }
 
@@ -175,8 +175,8 @@ const PRIME_CHUNKS: u32 = 64;
 async fn lend(tap: Tap, moved: impl FnOnce(&JsValue) -> js_sys::Promise) -> (Tap, Option<f64>) {
     let shared = Rc::new(std::cell::RefCell::new(tap));
     let handle = JsValue::from(StreamTap { tap: Rc::clone(&shared) });
-    let end = JsFuture::from(moved(&handle)).await;
-    (shared.take(), end.ok().and_then(|v| v.as_f64()))
+    let end = outcome(&moved(&handle)).await;
+    (shared.take(), end.as_f64())
 }
 
 impl Upstream for World {
@@ -186,7 +186,9 @@ impl Upstream for World {
         let headers = flat(request.headers.iter().map(|(n, v)| (*n, v.as_str())));
         let body = js_sys::Uint8Array::from(request.body.as_slice());
         let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.total), cap(request.cap));
-        JsFuture::from(sent).await.map_err(|_| NoAnswer::Broken)?;
+        if outcome(&sent).await.is_undefined() {
+            return Err(NoAnswer::Broken);
+        }
         match (self.0.status(), self.0.flag()) {
             (0, 1) => return Err(NoAnswer::Timeout),
             (0, 2) => return Err(NoAnswer::ClientGone),
@@ -238,13 +240,13 @@ impl Upstream for World {
     }
 
     async fn close(&self, last: Vec<u8>) {
-        let _ = JsFuture::from(self.0.close(last.as_slice().into())).await;
+        outcome(&self.0.close(last.as_slice().into())).await;
     }
 }
 
 impl ResponseCache for World {
     async fn get(&self, key: &CacheKey) -> Option<(Kept, Vec<u8>, Outside)> {
-        let found = JsFuture::from(self.0.cached(key.as_str(), CACHE_WAIT)).await.ok()?;
+        let found = outcome(&self.0.cached(key.as_str(), CACHE_WAIT)).await;
         if found != JsValue::TRUE {
             return None;
         }
@@ -254,18 +256,17 @@ impl ResponseCache for World {
 
     async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool {
         let Ok(metadata) = serde_json::to_string(kept) else { return false };
-        let stored = JsFuture::from(self.0.store(key.as_str(), bytes.into(), &metadata, ttl_s)).await;
-        stored.is_ok_and(|v| v == JsValue::TRUE)
+        outcome(&self.0.store(key.as_str(), bytes.into(), &metadata, ttl_s)).await == JsValue::TRUE
     }
 
     async fn probe(&self) -> bool {
-        JsFuture::from(self.0.probe_cache()).await.is_ok_and(|v| v == JsValue::TRUE)
+        outcome(&self.0.probe_cache()).await == JsValue::TRUE
     }
 }
 
 impl Event for World {
     async fn body(&self, limit: usize) -> Result<Vec<u8>, NoBody> {
-        let body = JsFuture::from(self.0.body(cap(limit))).await.map_err(|_| NoBody::Broken)?;
+        let body = outcome(&self.0.body(cap(limit))).await;
         if body.is_null() {
             return Err(NoBody::TooLarge);
         }
@@ -280,9 +281,10 @@ impl Event for World {
     }
 
     fn later(&self, work: impl Future<Output = ()> + 'static) {
-        self.0.later(future_to_promise(async move {
+        let over = self.0.later();
+        tasks::run(async move {
             work.await;
-            Ok(JsValue::UNDEFINED)
-        }));
+            let _ = over.call0(&JsValue::UNDEFINED);
+        });
     }
 }

@@ -3,6 +3,7 @@
 //! `entry.mjs` is the other half: it builds requests and responses from the plain values that cross here.
 
 mod exchange;
+mod tasks;
 mod vault;
 
 use crate::http::{Body, HEADERS, Head};
@@ -12,6 +13,7 @@ use exchange::World;
 pub use exchange::{Exchange, StreamTap};
 use std::cell::RefCell;
 use std::rc::Rc;
+pub use tasks::settled;
 use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::units::Timestamp;
 pub use tollgate_durable::{DirectoryShell, TenantShell};
@@ -38,11 +40,15 @@ pub fn configure(vars: &str) {
     ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars)));
 }
 
-/// A request.
+/// A request. The exchange is told the response.
 #[wasm_bindgen]
-pub async fn serve(head: String, exchange: Exchange) -> JsValue {
-    let world = World::new(exchange);
-    let response = crate::serve::serve(&world, &isolate(), Head::read(&head)).await;
+pub fn serve(head: &str, exchange: Exchange) {
+    let head = Head::read(head);
+    tasks::run(async move { answer(World::new(exchange), head).await });
+}
+
+async fn answer(world: World, head: Head) {
+    let response = crate::serve::serve(&world, &isolate(), head).await;
     let headers = response.flat_headers();
     let (bytes, own) = match response.body {
         Body::Empty => (None, 0),
@@ -50,7 +56,7 @@ pub async fn serve(head: String, exchange: Exchange) -> JsValue {
         Body::Whole(_) => (None, 1),
         Body::Stream(_) => (None, 2),
     };
-    world.respond(response.status, &headers, bytes.as_deref(), own)
+    world.respond(response.status, &headers, bytes.as_deref(), own);
 }
 
 /// A reply of a tenant's object that nobody waits for any more. A permit in it is released with the

@@ -1,9 +1,9 @@
 //! Encryption and signatures by WebCrypto.
 
 use super::exchange::{Exchange, World};
+use super::tasks::outcome;
 use crate::ports::Vault;
 use wasm_bindgen::prelude::*;
-use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
@@ -23,8 +23,7 @@ extern "C" {
 
 /// The bytes that a promise resolves to; `None` for null.
 async fn bytes(promise: js_sys::Promise) -> Option<Vec<u8>> {
-    let value = JsFuture::from(promise).await.ok()?;
-    value.dyn_into::<js_sys::Uint8Array>().ok().map(|bytes| bytes.to_vec())
+    outcome(&promise).await.dyn_into::<js_sys::Uint8Array>().ok().map(|bytes| bytes.to_vec())
 }
 
 impl Vault for World {

@@ -123,7 +123,8 @@ mod tests {
             let sealed = run(vault::seal(&desk.world, &desk.isolate, &desk.tenant, name, &Secret::new(&format!("sk-{name}"))));
             desk.secrets.insert(name.to_owned(), sealed.unwrap());
         }
-        desk.secrets.insert("moved".to_owned(), desk.secrets["a"].clone());
+        let sealed = desk.secrets.get("a").unwrap().clone();
+        desk.secrets.insert("moved".to_owned(), sealed);
         desk
     }
 
