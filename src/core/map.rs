@@ -561,6 +561,14 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    /// For tests only: elsewhere nothing may panic.
+    impl<K: Ord + Borrow<Q>, Q: Ord + ?Sized, V> std::ops::Index<&Q> for Map<K, V> {
+        type Output = V;
+        fn index(&self, key: &Q) -> &V {
+            self.get(key).unwrap()
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Insert(u8, u16),

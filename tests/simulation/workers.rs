@@ -3,8 +3,8 @@
 use crate::mutants::Mutant;
 use crate::oracle::{Broken, End};
 use crate::world::{Input, World};
-use std::collections::BTreeMap;
 use tollgate_core::ids::PermitId;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::perf::Seen;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Admit, Attempt, Command, Idempotency, Outcome, Permit, Reply, Report, StoredAnswer, TokenBound};
