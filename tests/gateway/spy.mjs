@@ -70,8 +70,9 @@ function spy(entry, TenantObject, { mark, route, tell }) {
     if (command.report && reply === "done") say({ acknowledged: command.report.reports.map((report) => report.permit) });
   }
   const watched = (namespace) => ({
-    getByName: (name) => {
-      const stub = namespace.getByName(name);
+    idFromName: (name) => namespace.idFromName(name),
+    get: (id) => {
+      const stub = namespace.get(id);
       return { turn: (text) => turn(stub, text) };
     },
   });
