@@ -38,7 +38,9 @@ pub struct Head {
     pub path: String,
     /// What follows the question mark.
     pub query: String,
-    headers: Vec<String>,
+    /// What was read, and where in it the headers' values stand.
+    text: String,
+    values: Vec<(usize, usize)>,
     /// Where the worker runs, as the platform names it (`FRA`); empty where it does not say.
     pub region: String,
 }
@@ -47,20 +49,30 @@ impl Head {
     /// Reads `method \n target \n header \n header … \n region` in the order of [`HEADERS`]. A header value
     /// cannot contain a line feed, so the parts cannot run together.
     pub fn read(text: &str) -> Head {
-        let mut lines = text.split('\n');
-        let method = lines.next().unwrap_or_default().to_owned();
-        let target = lines.next().unwrap_or_default();
-        let target = target.split('#').next().unwrap_or_default();
+        let mut at = 0_usize;
+        let mut lines = text.split('\n').map(|line| {
+            let from = at;
+            at = at.saturating_add(line.len()).saturating_add(1);
+            (from, line)
+        });
+        let mut line = || lines.next().unwrap_or_default();
+        let method = line().1.to_owned();
+        let target = line().1.split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let headers = lines.by_ref().take(HEADERS.len()).map(str::to_owned).collect();
-        let region = lines.next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-        Head { method, path: path.to_owned(), query: query.to_owned(), headers, region }
+        let mut values = Vec::with_capacity(HEADERS.len());
+        for _ in HEADERS {
+            let (from, value) = line();
+            values.push((from, from.saturating_add(value.len())));
+        }
+        let region = line().1.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        Head { method, path: path.to_owned(), query: query.to_owned(), text: text.to_owned(), values, region }
     }
 
     /// A header's value; `None` if it is absent or empty.
     pub fn header(&self, name: &str) -> Option<&str> {
         let at = HEADERS.iter().position(|n| *n == name)?;
-        self.headers.get(at).map(|v| v.trim()).filter(|v| !v.is_empty())
+        let (from, to) = *self.values.get(at)?;
+        self.text.get(from..to).map(str::trim).filter(|v| !v.is_empty())
     }
 
     /// The credential: `Authorization: Bearer …`, or `x-api-key`.

@@ -4,7 +4,6 @@
 // this side builds them, from strings and bytes (docs/architecture.md, "One crossing"). It decides
 // nothing: what to send where, and what to answer, comes from Rust.
 import { DurableObject } from "cloudflare:workers";
-import "./microtask.mjs"; // before the glue, which looks at it when it is loaded
 import { Lane } from "./lane.mjs";
 import * as glue from "tollgate-glue";
 
@@ -128,10 +127,6 @@ const HEARTBEAT = new TextEncoder().encode(": \n\n");
 /** What takes longer than this is worth listening for the client's departure. */
 const WATCH_AFTER_MS = 200;
 
-/** Random bytes that are fetched at once: a call for each request would cost more than the bytes. */
-const POOL = 4096;
-let pool = new Uint8Array(0);
-
 /** Most bytes of one stream: far more than any model writes, far less than an unpacked bomb. */
 const MOST_STREAMED = 64 * 1024 * 1024;
 
@@ -152,10 +147,7 @@ class Exchange {
   }
 
   random(n) {
-    if (pool.length < n) pool = crypto.getRandomValues(new Uint8Array(POOL));
-    const bytes = pool.subarray(0, n);
-    pool = pool.subarray(n);
-    return bytes;
+    return crypto.getRandomValues(new Uint8Array(n));
   }
 
   log(line) {

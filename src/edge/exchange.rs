@@ -63,6 +63,14 @@ extern "C" {
 /// Headers of providers' answers that clients are handed on. `entry.mjs` reads them in this order.
 const HANDED_ON: [&str; 2] = ["openai-processing-ms", "openai-version"];
 
+/// Random bytes that are fetched at once: a call for each request would cost more than the bytes.
+const POOL_BYTES: u32 = 4_096;
+
+thread_local! {
+    /// Random bytes that nobody has had yet.
+    static POOL: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 /// How long a look into KV may take, in milliseconds.
 const CACHE_WAIT: f64 = 200.0;
 
@@ -121,7 +129,12 @@ impl Clock for World {
     }
 
     fn random(&self) -> [u8; 32] {
-        self.0.random(32).try_into().unwrap_or([0; 32])
+        POOL.with_borrow_mut(|pool| {
+            if pool.len() < 32 {
+                *pool = self.0.random(POOL_BYTES);
+            }
+            pool.split_off(pool.len().saturating_sub(32)).try_into().unwrap_or([0; 32])
+        })
     }
 
     async fn sleep(&self, span: Millis) {
