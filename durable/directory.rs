@@ -1,4 +1,4 @@
-//! The directory's object. Its decisions are single rows, so it needs no machine.
+//! The directory's object. What it knows of tenants are single rows; health checks are a machine in one row.
 
 use crate::store::{Failed, Store};
 use tollgate_core::directory::{CronRun, DirectoryCommand, DirectoryReply, MAX_PAGE};
@@ -53,6 +53,21 @@ impl DirectoryShell {
                 return Ok(DirectoryReply::Tenants { tenants, more });
             }
             DirectoryCommand::LastCron => return Ok(DirectoryReply::Cron { run: self.store.last_cron()? }),
+            DirectoryCommand::BeginChecks { policy, seed, wanted } => {
+                let mut checks = self.store.checks()?;
+                let claims = checks.begin(now, &policy, seed, &wanted);
+                if !claims.is_empty() {
+                    self.store.put_checks(&checks)?;
+                }
+                return Ok(DirectoryReply::Claimed { claims });
+            }
+            DirectoryCommand::EndChecks { results } => {
+                let mut checks = self.store.checks()?;
+                let changes = checks.end(now, results);
+                self.store.put_checks(&checks)?;
+                return Ok(DirectoryReply::Changed { changes });
+            }
+            DirectoryCommand::Checks => return Ok(DirectoryReply::Checks { checks: Box::new(self.store.checks()?) }),
         }
         Ok(DirectoryReply::Done)
     }

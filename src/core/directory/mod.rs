@@ -1,5 +1,7 @@
-//! The directory: which tenants exist, and what they told at the last tick. Never on a request's way.
+//! The directory: which tenants exist, what they told at the last tick, and how the operator's providers are.
+//! Never on a request's way.
 
+use crate::checks::{Change, Checked, Checks, Claim, Policy, Wanted};
 use crate::ids::TenantId;
 use crate::protocol::Totals;
 use crate::units::Timestamp;
@@ -49,6 +51,22 @@ pub enum DirectoryCommand {
     },
     /// The last cron run.
     LastCron,
+    /// Which health checks are due?
+    BeginChecks {
+        /// What the operator says of them.
+        policy: Policy,
+        /// Random bits.
+        seed: u64,
+        /// The providers that can be checked.
+        wanted: Vec<Wanted>,
+    },
+    /// What came of health checks.
+    EndChecks {
+        /// Each is taken in once.
+        results: Vec<Checked>,
+    },
+    /// What health checks have found.
+    Checks,
 }
 
 /// What the directory answers.
@@ -68,6 +86,21 @@ pub enum DirectoryReply {
     Cron {
         /// It.
         run: Option<CronRun>,
+    },
+    /// The health checks to make.
+    Claimed {
+        /// They.
+        claims: Vec<Claim>,
+    },
+    /// What health checks have changed.
+    Changed {
+        /// One entry for each provider whose state is another.
+        changes: Vec<Change>,
+    },
+    /// What health checks have found.
+    Checks {
+        /// All of it.
+        checks: Box<Checks>,
     },
     /// The message could not be read.
     Failed {
