@@ -168,20 +168,32 @@ fn stored_rows_and_messages_stay_readable() {
     let row = r#"{"clock":9,"issued":3,"day":0,"spent":40,"rows":{"p":{"asked":5,"jitter":17,"open":{"n":3,"at":4,"worst":40},"found":{"at":3,"state":"down","status":503,"latency_ms":12,"why":"p: status 503"},"since":2,"failures":2,"unreachable":1}}}"#;
     stays::<Checks>(row);
     assert_eq!(serde_json::from_str::<Checks>("{}").unwrap(), Checks::default());
-    stays::<DirectoryCommand>(r#"{"begin_checks":{"policy":{"interval":300000,"budget":5},"seed":18446744073709551615,"wanted":[{"provider":"p","worst":4}]}}"#);
-    stays::<DirectoryCommand>(r#"{"end_checks":{"results":[{"provider":"p","n":3,"state":"rate_limited","status":429,"latency_ms":1,"cost":0,"why":"w"}]}}"#);
+    stays::<DirectoryCommand>(
+        r#"{"begin_checks":{"policy":{"interval":300000,"budget":5},"seed":18446744073709551615,"wanted":[{"provider":"p","worst":4}]}}"#,
+    );
+    stays::<DirectoryCommand>(
+        r#"{"end_checks":{"results":[{"provider":"p","n":3,"state":"rate_limited","status":429,"latency_ms":1,"cost":0,"why":"w"}]}}"#,
+    );
     stays::<DirectoryCommand>(r#""checks""#);
     stays::<DirectoryReply>(r#"{"claimed":{"claims":[{"provider":"p","n":3,"after":0}]}}"#);
-    stays::<DirectoryReply>(r#"{"changed":{"changes":[{"from":"ok","to":{"provider":"p","n":3,"state":"auth","status":401,"latency_ms":1,"cost":0},"failures":1}]}}"#);
+    stays::<DirectoryReply>(
+        r#"{"changed":{"changes":[{"from":"ok","to":{"provider":"p","n":3,"state":"auth","status":401,"latency_ms":1,"cost":0},"failures":1}]}}"#,
+    );
     stays::<DirectoryReply>(&format!(r#"{{"checks":{{"checks":{row}}}}}"#));
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Pass(i64),
-    Begin { seed: u64 },
+    Begin {
+        seed: u64,
+    },
     /// Ends a claim by its place among those that were ever given, at a share of its worst case.
-    End { which: prop::sample::Index, share: i64, state: State },
+    End {
+        which: prop::sample::Index,
+        share: i64,
+        state: State,
+    },
     Reload,
 }
 

@@ -45,7 +45,7 @@ pub struct Decision {
     /// Targets that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
-    /// What else decided: `session`, `probe`, `explore`, `slow`, `context`.
+    /// What else decided: `session`, `unreachable`, `probe`, `explore`, `slow`, `context`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -106,6 +106,13 @@ pub fn decide(inputs: &Inputs) -> Decision {
     note_if(!note.is_empty(), note);
     let stuck = if inputs.route.affinity && peers > 1 && note != "explore" { stick(inputs, &mut places, peers) } else { false };
     note_if(stuck, "session");
+    // Health checks may be wrong about this tenant's requests: what they find unreachable is not left out, only last.
+    let unreachable = |index: &usize| inputs.candidates.get(*index).is_some_and(|c| c.unreachable);
+    let last = places.iter().filter(|p| unreachable(&p.index)).count();
+    note_if(last > 0 && last < places.len(), "unreachable");
+    places.sort_by_key(|p| unreachable(&p.index));
+    context.sort_by_key(unreachable);
+    policy.sort_by_key(unreachable);
     // Whether a target has recovered is found out by the one request that may ask it.
     let probe = |p: &Place| inputs.candidates.get(p.index).is_some_and(|c| c.gate == Gate::Probe);
     let probes = places.iter().any(probe);
