@@ -162,3 +162,121 @@ fn missed(miss: &Miss, status: u16) -> Finding {
     };
     Finding { status, key: miss.key, retry_after: miss.retry_after, ..Finding::new(state, &miss.told) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checks::{how, policy};
+    use crate::fake::{Fake, run};
+
+    /// A check of a provider with these variables, answered so.
+    fn check(provider: &str, more: &[(&str, &str)], answer: Option<(u16, &'static str)>) -> (Checked, Fake, Isolate) {
+        let keys = [("OPENAI_API_KEY", "sk-0123456789abc"), ("ANTHROPIC_API_KEY", "sk-0123456789abc"), ("GEMINI_API_KEY", "sk-0123456789abc")];
+        let vars = keys.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let (world, isolate) = (Fake::new(), Isolate::new(vars.collect()));
+        world.answers.borrow_mut().extend(answer);
+        let (known, now) = (isolate.operators(), world.now());
+        let row = isolate.catalog.provider(provider).unwrap();
+        let how = how(&isolate, &known, &policy(&isolate).unwrap(), provider, row, now).unwrap();
+        let claim = Claim { provider: provider.to_owned(), n: 7, after: 0 };
+        let checked = run(ask(&world, &isolate, &known, row, &how, claim));
+        (checked, world, isolate)
+    }
+
+    const USAGE: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant","content":"H"},"finish_reason":"length"}],"usage":{"prompt_tokens":8,"completion_tokens":1,"total_tokens":9}}"#;
+    const MINI: (&str, &str) = ("TOLLGATE_HEALTH_MODELS", "openai/gpt-4o-mini");
+
+    #[test]
+    fn the_list_of_models_is_asked_for_as_its_makers_want() {
+        let key = || "sk-0123456789abc".to_owned();
+        for (provider, url, header) in [
+            ("openai", "https://api.openai.com/v1/models", ("authorization", format!("Bearer {}", key()))),
+            ("anthropic", "https://api.anthropic.com/v1/models", ("x-api-key", key())),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta/models", ("x-goog-api-key", key())),
+        ] {
+            let (checked, world, _) = check(provider, &[], Some((200, r#"{"data":[]}"#)));
+            assert_eq!((checked.n, checked.state, checked.status, checked.cost), (7, State::Ok, 200, NanoUsd::ZERO));
+            let sent = world.sent.borrow();
+            let [one] = sent.as_slice() else { panic!("{sent:?}") };
+            assert_eq!((one.url.as_str(), &one.body, one.total, one.cap), (url, &None, LIMIT, MAX_ANSWER));
+            assert!(one.headers.contains(&header), "{:?}", one.headers);
+            let version = one.headers.iter().any(|(name, _)| *name == "anthropic-version");
+            assert_eq!(version, provider == "anthropic");
+        }
+    }
+
+    #[test]
+    fn what_the_answer_says() {
+        for (answer, state) in [
+            (Some((200, "[]")), State::Ok),
+            (Some((200, "<html>")), State::Down),
+            (Some((200, "")), State::Down),
+            (Some((401, "{}")), State::Auth),
+            (Some((403, "{}")), State::Auth),
+            (Some((402, "{}")), State::Auth),
+            (Some((400, r#"{"error":{"details":[{"reason":"API_KEY_INVALID"}]}}"#)), State::Auth),
+            (Some((429, "{}")), State::RateLimited),
+            (Some((429, r#"{"error":{"code":"insufficient_quota"}}"#)), State::Auth),
+            (Some((400, "{}")), State::Refused),
+            (Some((404, "{}")), State::Refused),
+            (Some((302, "")), State::Refused),
+            (Some((408, "{}")), State::Down),
+            (Some((500, "{}")), State::Down),
+            (Some((529, "{}")), State::Down),
+            (None, State::Down),
+        ] {
+            let (checked, ..) = check("openai", &[], answer);
+            assert_eq!((checked.state, checked.status), (state, answer.map_or(0, |(status, _)| status)), "{answer:?}");
+            assert_eq!(checked.why.is_empty(), state == State::Ok);
+            let (checked, ..) = check("openai", &[MINI], answer.filter(|(status, _)| *status != 200));
+            assert_eq!((checked.state == State::Ok, checked.cost), (false, NanoUsd::ZERO), "{answer:?}: errors cost nothing");
+        }
+    }
+
+    #[test]
+    fn a_key_that_is_refused_is_told_of_as_by_a_request() {
+        let (checked, world, isolate) = check("openai", &[], Some((401, "{}")));
+        assert_eq!((checked.state, isolate.dead_keys().len()), (State::Auth, 1));
+        assert!(world.lines.borrow()[0].contains("provider_key_dead"));
+        assert!(!checked.why.contains("sk-"));
+    }
+
+    #[test]
+    fn one_token_costs_what_was_used_or_the_worst() {
+        let (checked, world, _) = check("openai", &[MINI], Some((200, USAGE)));
+        // 8 tokens in and one out, at 0.15 and 0.60 USD for a million.
+        assert_eq!((checked.state, checked.cost), (State::Ok, NanoUsd::new(8 * 150 + 600)));
+        let sent = world.sent.borrow();
+        let body: serde_json::Value = serde_json::from_slice(sent[0].body.as_deref().unwrap()).unwrap();
+        assert_eq!((&body["model"], &body["max_completion_tokens"]), (&"gpt-4o-mini".into(), &1.into()));
+        assert_eq!((sent[0].total, sent[0].cap), (LIMIT, MAX_ANSWER));
+        let (unknown, ..) = check("openai", &[MINI], Some((200, r#"{"choices":[]}"#)));
+        let (broken, ..) = check("openai", &[MINI], Some((200, "<html>")));
+        assert_eq!((unknown.state, broken.state, unknown.cost), (State::Ok, State::Down, broken.cost));
+        assert!(unknown.cost > NanoUsd::new(10_000), "all that it can have cost: {}", unknown.cost);
+    }
+
+    #[test]
+    fn why_a_provider_is_not_checked() {
+        let isolate = |models: &str| Isolate::new([("TOLLGATE_HEALTH_MODELS".to_owned(), models.to_owned())].into());
+        let told = |isolate: &Isolate, provider: &str| {
+            let row = isolate.catalog.provider(provider).unwrap();
+            how(isolate, &isolate.operators(), &policy(isolate).unwrap(), provider, row, Timestamp(0)).map(|how| (how.name(), how.worst().get() > 0))
+        };
+        let none = isolate("");
+        assert!(told(&none, "perplexity").unwrap_err().contains("TOLLGATE_HEALTH_MODELS"));
+        assert_eq!(told(&none, "bedrock"), Ok(("bedrock/amazon.nova-micro-v1:0".to_owned(), true)));
+        assert_eq!(told(&none, "openrouter"), Ok(("/key".to_owned(), false)));
+        let named = isolate("perplexity/sonar, openai/no-such-model");
+        assert_eq!(told(&named, "perplexity"), Ok(("perplexity/sonar".to_owned(), true)));
+        assert_eq!(told(&named, "openai").unwrap_err(), "the price of openai/no-such-model is not known");
+    }
+
+    #[test]
+    fn what_runs_beside_others_all_ends() {
+        let done = std::cell::RefCell::new(Vec::new());
+        let work = async |n: u32| done.borrow_mut().push(n);
+        run(crate::checks::all((0..5).map(|n| Box::pin(work(n)) as crate::checks::Work<'_>).collect()));
+        assert_eq!(done.take(), [0, 1, 2, 3, 4]);
+    }
+}

@@ -7,7 +7,7 @@
 mod ask;
 mod shown;
 
-pub use shown::Shown;
+pub use shown::{Shown, named};
 
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::{Fork, World};

@@ -52,12 +52,12 @@ impl Shown {
 
     /// What anybody may see of a provider: its state, how long its answer took, and when that was.
     pub fn brief(&self, isolate: &Isolate, name: &str, row: &Provider) -> Value {
-        let Ok(how) = self.how(isolate, name, row) else { return json!({ "provider": name, "state": "unchecked" }) };
+        let Ok(how) = self.how(isolate, name, row) else { return json!({ "state": "unchecked" }) };
         let Some(found) = self.row(name).and_then(|row| row.found.as_ref()) else {
             let state = if self.broke(&how) { "unchecked" } else { "not_yet_checked" };
-            return json!({ "provider": name, "state": state });
+            return json!({ "state": state });
         };
-        json!({ "provider": name, "state": found.state.as_str(), "latency_ms": found.latency_ms, "checked_at": found.at.rfc3339() })
+        json!({ "state": found.state.as_str(), "latency_ms": found.latency_ms, "checked_at": found.at.rfc3339() })
     }
 
     /// All that is known of a provider's health.
@@ -79,9 +79,7 @@ impl Shown {
             "failures": seen.map_or(0, |row| row.failures), "believed": policy.zip(seen).is_some_and(|(policy, row)| row.fresh(self.now, policy)),
             "next_check_at": next, "why": why,
         });
-        if let (Value::Object(told), Value::Object(more)) = (&mut told, more) {
-            told.extend(more);
-        }
+        add(&mut told, more);
         told
     }
 
@@ -94,12 +92,24 @@ impl Shown {
     /// For operators: every provider that is configured, and the money.
     pub fn all(&self, isolate: &Isolate) -> Value {
         let configured = isolate.catalog.providers().filter(|(name, row)| isolate.configured(name, row));
-        let data: Vec<Value> = configured.map(|(name, row)| self.full(isolate, name, row)).collect();
+        let data: Vec<Value> = configured.map(|(name, row)| named(name, self.full(isolate, name, row))).collect();
         let policy = self.policy.as_ref().ok();
         json!({
             "object": "health", "data": data, "problem": self.policy.as_ref().err(),
             "interval_s": policy.map(|p| p.interval.checked_div(1_000)), "budget_usd": policy.map(|p| p.budget.to_string()),
             "spent_today_usd": self.checks.as_ref().map(|checks| checks.spent(self.now).to_string()),
         })
+    }
+}
+
+/// With the provider's name.
+pub fn named(provider: &str, mut told: Value) -> Value {
+    add(&mut told, json!({ "provider": provider }));
+    told
+}
+
+fn add(told: &mut Value, more: Value) {
+    if let (Value::Object(told), Value::Object(more)) = (told, more) {
+        told.extend(more);
     }
 }

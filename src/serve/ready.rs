@@ -1,6 +1,6 @@
 //! `GET /readyz`: each dependency with its state and latency.
 
-use crate::checks::Shown;
+use crate::checks::{Shown, named};
 use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
@@ -33,7 +33,7 @@ pub async fn check<W: World>(world: &W, isolate: &Isolate) -> Result<Response<W:
     let providers: Vec<&str> = configured.iter().map(|(name, _)| *name).collect();
     // One that is not checked, or was found failing once, may serve.
     let serving = providers.iter().any(|name| !health.failing(name));
-    let found: Vec<Value> = configured.iter().map(|(name, row)| health.brief(isolate, name, row)).collect();
+    let found: Vec<Value> = configured.iter().map(|(name, row)| named(name, health.brief(isolate, name, row))).collect();
     if providers.is_empty() {
         missing.push("no provider has an API key: set OPENAI_API_KEY or another provider's".to_owned());
     }
