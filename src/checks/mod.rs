@@ -116,11 +116,11 @@ pub fn how(isolate: &Isolate, known: &KnownConfig, policy: &Policy, name: &str, 
     Ok(How::Token(Box::new(OneToken { call, plan, worst })))
 }
 
-/// What checks have found; `None` if the directory cannot be asked, or is older than this.
+/// What checks have found; nothing if the directory is older than this. `None` if it cannot be asked.
 pub async fn found<W: World>(world: &W) -> Option<Box<Checks>> {
-    match directory(world, &DirectoryCommand::Checks).await {
-        Some(DirectoryReply::Checks { checks }) => Some(checks),
-        _ => None,
+    match directory(world, &DirectoryCommand::Checks).await? {
+        DirectoryReply::Checks { checks } => Some(checks),
+        _ => Some(Box::default()),
     }
 }
 
