@@ -37,7 +37,7 @@ async fn visit<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) 
     let found = if policy.is_some() { checks::found(world).await } else { None };
     let unreachable = policy.zip(found).map(|(policy, found)| found.unreachable(world.now(), &policy)).unwrap_or_default();
     // An object that is older than this knows only the first.
-    let tick = if unreachable.is_empty() { Command::Tick } else { Command::TickBeside { unreachable } };
+    let tick = || if unreachable.is_empty() { Command::Tick } else { Command::TickBeside { unreachable: unreachable.clone() } };
     let (mut ticked, mut cleaned, mut failed) = (0_u64, 0_u64, 0_u64);
     let mut after = None;
     loop {
@@ -48,7 +48,7 @@ async fn visit<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) 
             break;
         };
         for row in &tenants {
-            match ask(world, &row.tenant, tick.clone()).await {
+            match ask(world, &row.tenant, tick()).await {
                 Ok(Reply::Ticked { cleaned: did, totals }) => {
                     ticked = ticked.saturating_add(1);
                     cleaned = cleaned.saturating_add(u64::from(did));

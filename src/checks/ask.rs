@@ -171,7 +171,8 @@ mod tests {
 
     /// A check of a provider with these variables, answered so.
     fn check(provider: &str, more: &[(&str, &str)], answer: Option<(u16, &'static str)>) -> (Checked, Fake, Isolate) {
-        let keys = [("OPENAI_API_KEY", "sk-0123456789abc"), ("ANTHROPIC_API_KEY", "sk-0123456789abc"), ("GEMINI_API_KEY", "sk-0123456789abc")];
+        let keys =
+            [("OPENAI_API_KEY", "sk-0123456789abc"), ("ANTHROPIC_API_KEY", "sk-0123456789abc"), ("GEMINI_API_KEY", "sk-0123456789abc")];
         let vars = keys.iter().chain(more).map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         let (world, isolate) = (Fake::new(), Isolate::new(vars.collect()));
         world.answers.borrow_mut().extend(answer);
@@ -261,7 +262,8 @@ mod tests {
         let isolate = |models: &str| Isolate::new([("TOLLGATE_HEALTH_MODELS".to_owned(), models.to_owned())].into());
         let told = |isolate: &Isolate, provider: &str| {
             let row = isolate.catalog.provider(provider).unwrap();
-            how(isolate, &isolate.operators(), &policy(isolate).unwrap(), provider, row, Timestamp(0)).map(|how| (how.name(), how.worst().get() > 0))
+            how(isolate, &isolate.operators(), &policy(isolate).unwrap(), provider, row, Timestamp(0))
+                .map(|how| (how.name(), how.worst().get() > 0))
         };
         let none = isolate("");
         assert!(told(&none, "perplexity").unwrap_err().contains("TOLLGATE_HEALTH_MODELS"));

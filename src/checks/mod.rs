@@ -16,13 +16,13 @@ use crate::serve::read::Call;
 use ask::ask;
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
 use tollgate_core::cache::Mode;
 use tollgate_core::catalog::{Health, Provider};
-use tollgate_core::checks::{Change, Checked, Checks, Claim, Policy, Wanted};
+use tollgate_core::checks::{Change, Checked, Checks, Claim, Policy};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Plan;
@@ -84,7 +84,7 @@ pub fn policy(isolate: &Isolate) -> Result<Policy, String> {
 /// # Errors
 /// Why it is not.
 pub fn how(isolate: &Isolate, known: &KnownConfig, policy: &Policy, name: &str, row: &Provider, now: Timestamp) -> Result<How, String> {
-    let named = policy.models.get(name);
+    let named = policy.models.iter().find(|(provider, _)| provider == name).map(|(_, model)| model);
     let model = match (named, row.health()) {
         (None, Health::Get(path)) => return Ok(How::Get(path)),
         (None, Health::None) => return Err("nothing of it is free: name a model for it in TOLLGATE_HEALTH_MODELS".to_owned()),
@@ -139,24 +139,23 @@ pub async fn run<W: World + Fork>(world: &W, isolate: &Isolate) {
     };
     let (known, now) = (isolate.operators(), world.now());
     let configured = isolate.catalog.providers().filter(|(name, row)| isolate.configured(name, row));
-    let hows: BTreeMap<&str, (&Provider, How)> =
-        configured.filter_map(|(name, row)| Some((name, (row, how(isolate, &known, &policy, name, row, now).ok()?)))).collect();
-    let wanted = hows.iter().map(|(name, (_, how))| Wanted { provider: (*name).to_owned(), worst: how.worst() }).collect();
+    let hows: Vec<Known<'_>> =
+        configured.filter_map(|(name, row)| Some((name, row, how(isolate, &known, &policy, name, row, now).ok()?))).collect();
+    let wanted = hows.iter().map(|(name, _, how)| ((*name).to_owned(), how.worst())).collect();
     let seed = world.random().iter().take(8).fold(0, |n, b| (n << 8) | u64::from(*b));
-    let command = DirectoryCommand::BeginChecks { policy, seed, wanted };
-    let Some(DirectoryReply::Claimed { mut claims }) = directory(world, &command).await else {
+    let command = DirectoryCommand::BeginChecks { interval: policy.interval, budget: policy.budget, seed, wanted };
+    let Some(DirectoryReply::Claimed { claims }) = directory(world, &command).await else {
         return world.log(&line("warn", "checks_not_begun", "the directory did not answer"));
     };
     if claims.is_empty() {
         return;
     }
-    claims.sort_by_key(|claim| claim.after);
-    let (waiting, results) = (RefCell::new(VecDeque::from(claims)), RefCell::new(Vec::new()));
+    let (waiting, results) = (RefCell::new(claims), RefCell::new(Vec::new()));
     let begun = world.now();
     let lane = || async {
         loop {
             // Not in the condition: what is borrowed there is borrowed until the end of the loop.
-            let next = waiting.borrow_mut().pop_front();
+            let next = soonest(&mut waiting.borrow_mut());
             let Some(claim) = next else { break };
             let checked = begin(world, isolate, &known, &hows, claim, begun).await;
             results.borrow_mut().extend(checked);
@@ -164,10 +163,23 @@ pub async fn run<W: World + Fork>(world: &W, isolate: &Isolate) {
     };
     all((0..AT_A_TIME).map(|_| Box::pin(lane()) as Work<'_>).collect()).await;
     let results = results.take();
-    match directory(world, &DirectoryCommand::EndChecks { results }).await {
-        Some(DirectoryReply::Changed { changes }) => changes.iter().for_each(|change| world.log(&changed(change))),
+    match directory(world, &DirectoryCommand::EndChecks { results: results.clone() }).await {
+        Some(DirectoryReply::Changed { changes }) => {
+            for change in changes {
+                results.iter().filter(|checked| checked.provider == change.0).for_each(|checked| world.log(&changed(&change, checked)));
+            }
+        }
         _ => world.log(&line("warn", "checks_not_stored", "the directory did not answer")),
     }
+}
+
+/// A provider that can be checked, and how.
+type Known<'a> = (&'a str, &'a Provider, How);
+
+/// Takes the check that begins first.
+fn soonest(claims: &mut Vec<Claim>) -> Option<Claim> {
+    let at = claims.iter().enumerate().min_by_key(|(_, claim)| claim.after).map(|(at, _)| at)?;
+    Some(claims.swap_remove(at))
 }
 
 /// Makes one check, when its time has come.
@@ -175,11 +187,11 @@ async fn begin<W: World + Fork>(
     world: &W,
     isolate: &Isolate,
     known: &KnownConfig,
-    hows: &BTreeMap<&str, (&Provider, How)>,
+    hows: &[Known<'_>],
     claim: Claim,
     begun: Timestamp,
 ) -> Option<Checked> {
-    let (row, how) = hows.get(claim.provider.as_str())?;
+    let (_, row, how) = hows.iter().find(|(name, ..)| *name == claim.provider)?;
     let wait = begun.plus(claim.after).since(world.now());
     if wait > 0 {
         world.sleep(wait).await;
@@ -188,8 +200,7 @@ async fn begin<W: World + Fork>(
 }
 
 /// A provider whose state is another, in the log.
-fn changed(change: &Change) -> String {
-    let Change { from, to, failures } = change;
+fn changed((_, from, failures): &Change, to: &Checked) -> String {
     let level = if to.state.failing() { "error" } else { "info" };
     json!({
         "level": level, "event": "provider_health", "provider": to.provider, "from": from.map(|state| state.as_str()),

@@ -53,11 +53,11 @@ impl Shown {
     /// What anybody may see of a provider: its state, how long its answer took, and when that was.
     pub fn brief(&self, isolate: &Isolate, name: &str, row: &Provider) -> Value {
         let Ok(how) = self.how(isolate, name, row) else { return json!({ "state": "unchecked" }) };
-        let Some(found) = self.row(name).and_then(|row| row.found.as_ref()) else {
+        let Some((row, state)) = self.row(name).and_then(|row| Some((row, row.state?))) else {
             let state = if self.broke(&how) { "unchecked" } else { "not_yet_checked" };
             return json!({ "state": state });
         };
-        json!({ "state": found.state.as_str(), "latency_ms": found.latency_ms, "checked_at": found.at.rfc3339() })
+        json!({ "state": state.as_str(), "latency_ms": row.latency_ms, "checked_at": row.at.rfc3339() })
     }
 
     /// All that is known of a provider's health.
@@ -65,17 +65,16 @@ impl Shown {
         let mut told = self.brief(isolate, name, row);
         let how = self.how(isolate, name, row);
         let by = how.as_ref().ok().map(How::name);
-        let seen = self.row(name).filter(|row| row.found.is_some() && how.is_ok());
-        let found = seen.and_then(|row| row.found.as_ref());
+        let seen = self.row(name).filter(|row| row.state.is_some() && how.is_ok());
         let policy = self.active();
         let why = match &how {
             Err(why) => Some(why.clone()),
             Ok(how) if self.broke(how) => Some("today's budget does not cover it (TOLLGATE_HEALTH_BUDGET_USD)".to_owned()),
-            Ok(_) => found.map(|found| found.why.clone()).filter(|why| !why.is_empty()),
+            Ok(_) => seen.map(|row| row.why.clone()).filter(|why| !why.is_empty()),
         };
         let next = policy.zip(seen).map(|(policy, row)| row.next(policy).rfc3339());
         let more = json!({
-            "by": by, "status": found.map(|found| found.status).filter(|status| *status > 0), "since": seen.map(|row| row.since.rfc3339()),
+            "by": by, "status": seen.map(|row| row.status).filter(|status| *status > 0), "since": seen.map(|row| row.since.rfc3339()),
             "failures": seen.map_or(0, |row| row.failures), "believed": policy.zip(seen).is_some_and(|(policy, row)| row.fresh(self.now, policy)),
             "next_check_at": next, "why": why,
         });

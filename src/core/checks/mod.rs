@@ -4,6 +4,9 @@
 //! that are due: each is claimed, and what it can cost at worst counts as spent, in the same turn. With what came
 //! of them the run [`end`](Checks::end)s them, and the truth replaces the worst case. A run that dies in between
 //! leaves its checks at their worst case, so no crash overshoots the budget; a doubled run finds nothing due.
+//!
+//! There are few providers, so what is known of them is a list: trees and sorting would be the larger part of this in
+//! the wasm.
 
 mod policy;
 #[cfg(test)]
@@ -15,7 +18,6 @@ use crate::budget::Period;
 use crate::route::mix;
 use crate::units::{Millis, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Most providers that are remembered.
 pub const MAX_PROVIDERS: usize = 256;
@@ -81,16 +83,6 @@ impl State {
     }
 }
 
-/// A provider that can be checked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Wanted {
-    /// Provider.
-    pub provider: String,
-    /// What its check costs at worst; nothing where it is free.
-    #[serde(default)]
-    pub worst: NanoUsd,
-}
-
 /// Leave for one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -125,16 +117,9 @@ pub struct Checked {
     pub why: String,
 }
 
-/// A provider whose state is another than before.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Change {
-    /// What it was; none at its first check.
-    pub from: Option<State>,
-    /// What was found.
-    pub to: Checked,
-    /// Failing checks in a row, this one included.
-    pub failures: u32,
-}
+/// A provider whose state is another than before: its name, what it was (none at its first check), and failing checks
+/// in a row by now.
+pub type Change = (String, Option<State>, u32);
 
 /// A provider that does not answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -151,51 +136,36 @@ pub struct Unreachable {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Row {
-    /// When a check was last claimed for it, and when it was to begin.
+    /// Provider.
+    pub provider: String,
+    /// When the last check was to begin.
     pub asked: Timestamp,
     /// By how many thousandths the interval after that is longer.
     pub jitter: u16,
-    /// The check that is under way.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub open: Option<Open>,
+    /// Number of the check that is under way; 0 if none is.
+    pub open: u64,
+    /// When that was claimed.
+    pub claimed: Timestamp,
+    /// What was spent for it.
+    pub worst: NanoUsd,
     /// What the last check found.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub found: Option<Found>,
-    /// Since when it has been found so.
+    pub state: Option<State>,
+    /// When.
+    pub at: Timestamp,
+    /// HTTP status; 0 if there was none.
+    pub status: u16,
+    /// Milliseconds.
+    pub latency_ms: u32,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub why: String,
+    /// Since when it has been in this state.
     pub since: Timestamp,
     /// Failing checks in a row.
     pub failures: u32,
     /// Checks in a row that it did not answer.
     pub unreachable: u32,
-}
-
-/// A check that is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Open {
-    /// Its number.
-    pub n: u64,
-    /// When it was claimed.
-    pub at: Timestamp,
-    /// What was spent for it.
-    pub worst: NanoUsd,
-}
-
-/// What a check found, and when.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Found {
-    /// When.
-    pub at: Timestamp,
-    /// What.
-    pub state: State,
-    /// HTTP status; 0 if there was none.
-    #[serde(default)]
-    pub status: u16,
-    /// Milliseconds.
-    #[serde(default)]
-    pub latency_ms: u32,
-    /// What went wrong.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub why: String,
 }
 
 /// What is known of all providers, and what was spent on it. Stored: change it only additively.
@@ -209,7 +179,7 @@ pub struct Checks {
     /// The day, in UTC, on which `spent` was spent.
     day: Timestamp,
     spent: NanoUsd,
-    rows: BTreeMap<String, Row>,
+    rows: Vec<Row>,
 }
 
 impl Row {
@@ -220,13 +190,13 @@ impl Row {
     }
 
     fn due(&self, now: Timestamp, policy: &Policy) -> bool {
-        let under_way = self.open.is_some_and(|open| now.since(open.at) < LOST_AFTER);
+        let under_way = self.open > 0 && now.since(self.claimed) < LOST_AFTER;
         self.next(policy) <= now && !under_way
     }
 
     /// Whether what was found last is still believed.
     pub fn fresh(&self, now: Timestamp, policy: &Policy) -> bool {
-        self.found.as_ref().is_some_and(|found| now < found.at.plus(policy.believed()))
+        self.state.is_some() && now < self.at.plus(policy.believed())
     }
 
     /// Whether it is failing for the operator's key: so found twice in a row, and lately.
@@ -243,39 +213,37 @@ impl Policy {
 }
 
 impl Checks {
-    /// Claims the checks that are due and that the budget still covers. `seed` are random bits.
-    pub fn begin(&mut self, now: Timestamp, policy: &Policy, seed: u64, wanted: &[Wanted]) -> Vec<Claim> {
+    /// Claims the checks that are due and that the budget still covers. `seed` are random bits; `wanted` are the
+    /// providers that can be checked, each with what that costs at worst.
+    pub fn begin(&mut self, now: Timestamp, policy: &Policy, seed: u64, wanted: &[(String, NanoUsd)]) -> Vec<Claim> {
         let now = self.pass(now);
         if policy.interval <= 0 {
             return Vec::new();
         }
-        let wanted: BTreeMap<&str, NanoUsd> =
-            wanted.iter().take(MAX_PROVIDERS).map(|w| (w.provider.as_str(), w.worst.at_least_zero())).collect();
-        self.forget(now, &wanted);
-        let none = Row::default();
-        let row = |name: &str| self.rows.get(name).unwrap_or(&none);
-        let mut due: Vec<(Timestamp, u64, &str, NanoUsd)> = wanted
-            .iter()
-            .filter(|(name, _)| row(name).due(now, policy))
-            .map(|(name, worst)| (row(name).next(policy), mix(seed, name), *name, *worst))
-            .collect();
-        // Who has waited longest comes first; among those who have waited as long, chance decides.
-        due.sort();
-        let mut claims = Vec::new();
-        for (_, chance, name, worst) in due {
-            let covered = worst == NanoUsd::ZERO || self.spent.plus(worst) <= policy.budget;
-            if claims.len() >= MAX_IN_A_RUN || !covered {
-                continue;
+        let wanted = wanted.get(..MAX_PROVIDERS).unwrap_or(wanted);
+        self.forget(now, wanted);
+        for (name, _) in wanted {
+            if self.row(name).is_none() {
+                self.rows.push(Row { provider: name.clone(), ..Row::default() });
             }
-            self.spent = self.spent.plus(worst);
+        }
+        let mut claims = Vec::new();
+        while claims.len() < MAX_IN_A_RUN {
+            let (spent, budget) = (self.spent, policy.budget);
+            let worst = |row: &Row| wanted.iter().find(|(name, _)| *name == row.provider).map(|(_, worst)| worst.at_least_zero());
+            let covered = |worst: NanoUsd| worst == NanoUsd::ZERO || spent.plus(worst) <= budget;
+            let due = self.rows.iter_mut().filter(|row| row.due(now, policy));
+            let due = due.filter_map(|row| Some((worst(row).filter(|worst| covered(*worst))?, row)));
+            // Who has waited longest comes first; among those who have waited as long, chance decides.
+            let Some((worst, row)) = due.min_by_key(|(_, row)| (row.next(policy), mix(seed, &row.provider))) else { break };
+            self.spent = spent.plus(worst);
             self.issued = self.issued.saturating_add(1);
-            let after = policy.interval.checked_div(SPREAD).unwrap_or(0).clamp(0, MAX_SPREAD);
-            let after = below(chance, after);
-            let row = self.rows.entry(name.to_owned()).or_default();
+            let chance = mix(seed, &row.provider);
+            let after = below(chance, policy.interval.checked_div(SPREAD).unwrap_or(0).clamp(0, MAX_SPREAD));
             row.asked = now.plus(after);
             row.jitter = u16::try_from(mix(chance, "interval").checked_rem(JITTER).unwrap_or(0)).unwrap_or(0);
-            row.open = Some(Open { n: self.issued, at: now, worst });
-            claims.push(Claim { provider: name.to_owned(), n: self.issued, after });
+            (row.open, row.claimed, row.worst) = (self.issued, now, worst);
+            claims.push(Claim { provider: row.provider.clone(), n: self.issued, after });
         }
         claims
     }
@@ -284,24 +252,21 @@ impl Checks {
     pub fn end(&mut self, now: Timestamp, results: Vec<Checked>) -> Vec<Change> {
         let now = self.pass(now);
         let mut changes = Vec::new();
-        for mut checked in results {
-            let Some(row) = self.rows.get_mut(&checked.provider) else { continue };
-            let Some(open) = row.open.take_if(|open| open.n == checked.n) else { continue };
+        for Checked { provider, n, state, status, latency_ms, cost, why } in results {
+            let Some(row) = self.rows.iter_mut().find(|row| row.provider == provider && row.open == n && n > 0) else { continue };
+            row.open = 0;
             // What was claimed yesterday belongs to yesterday's budget.
-            if Period::Day.start(open.at) == self.day {
-                self.spent = self.spent.minus(open.worst).plus(checked.cost.at_least_zero()).at_least_zero();
+            if Period::Day.start(row.claimed) == self.day {
+                self.spent = self.spent.minus(row.worst).plus(cost.at_least_zero()).at_least_zero();
             }
-            checked.why = checked.why.chars().take(MAX_WHY).collect();
-            let state = checked.state;
             let count = |n: u32, yes: bool| if yes { n.saturating_add(1) } else { 0 };
             row.failures = count(row.failures, state.failing());
             row.unreachable = count(row.unreachable, state.unreachable());
-            let from = row.found.as_ref().map(|found| found.state);
-            let Checked { status, latency_ms, ref why, .. } = checked;
-            row.found = Some(Found { at: now, state, status, latency_ms, why: why.clone() });
+            let from = row.state.replace(state);
+            (row.at, row.status, row.latency_ms, row.why) = (now, status, latency_ms, why.chars().take(MAX_WHY).collect());
             if from != Some(state) {
                 row.since = now;
-                changes.push(Change { from, to: checked, failures: row.failures });
+                changes.push((provider, from, row.failures));
             }
         }
         changes
@@ -309,7 +274,7 @@ impl Checks {
 
     /// What is known of a provider.
     pub fn row(&self, provider: &str) -> Option<&Row> {
-        self.rows.get(provider)
+        self.rows.iter().find(|row| row.provider == provider)
     }
 
     /// What was spent today, checks under way at their worst case.
@@ -319,12 +284,9 @@ impl Checks {
 
     /// The providers that do not answer: so found twice in a row, and lately.
     pub fn unreachable(&self, now: Timestamp, policy: &Policy) -> Vec<Unreachable> {
-        let until = |row: &Row| row.found.as_ref().map(|found| found.at.plus(policy.believed()));
-        let of = |(name, row): (&String, &Row)| {
-            let until = until(row).filter(|_| row.unreachable >= IN_A_ROW && row.fresh(now, policy))?;
-            Some(Unreachable { provider: name.clone(), until })
-        };
-        if policy.interval <= 0 { Vec::new() } else { self.rows.iter().filter_map(of).collect() }
+        let found = |row: &&Row| policy.interval > 0 && row.unreachable >= IN_A_ROW && row.fresh(now, policy);
+        let of = |row: &Row| Unreachable { provider: row.provider.clone(), until: row.at.plus(policy.believed()) };
+        self.rows.iter().filter(found).map(of).collect()
     }
 
     /// Lets time pass.
@@ -338,11 +300,12 @@ impl Checks {
     }
 
     /// Forgets providers that nobody wants checked any more.
-    fn forget(&mut self, now: Timestamp, wanted: &BTreeMap<&str, NanoUsd>) {
-        self.rows.retain(|name, row| wanted.contains_key(name.as_str()) || now.since(row.asked) < FORGOTTEN_AFTER);
-        let new = wanted.keys().filter(|name| !self.rows.contains_key(**name)).count();
+    fn forget(&mut self, now: Timestamp, wanted: &[(String, NanoUsd)]) {
+        let wants = |row: &Row| wanted.iter().any(|(name, _)| *name == row.provider);
+        self.rows.retain(|row| wants(row) || now.since(row.asked) < FORGOTTEN_AFTER);
+        let new = wanted.iter().filter(|(name, _)| self.row(name).is_none()).count();
         if self.rows.len().saturating_add(new) > MAX_PROVIDERS {
-            self.rows.retain(|name, _| wanted.contains_key(name.as_str()));
+            self.rows.retain(wants);
         }
     }
 }

@@ -2,8 +2,6 @@
 
 use crate::config::split_target;
 use crate::units::{Millis, NanoUsd};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
 
 /// Seconds between two checks of a provider, where the operator does not say.
 const INTERVAL_S: u32 = 300;
@@ -13,15 +11,14 @@ const MAX_INTERVAL_S: u32 = 86_400;
 const BUDGET: NanoUsd = NanoUsd::new(100_000_000);
 
 /// How often providers are checked, and for how much.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Policy {
     /// The least time between two checks of a provider; 0: none is checked.
     pub interval: Millis,
     /// What all checks of a day, in UTC, may cost.
     pub budget: NanoUsd,
-    /// Models that are asked for one token, by provider. The object need not know them.
-    #[serde(skip)]
-    pub models: BTreeMap<String, String>,
+    /// Models that are asked for one token: (provider, model). The object need not know them.
+    pub models: Vec<(String, String)>,
 }
 
 impl Policy {
@@ -40,13 +37,14 @@ impl Policy {
             None => BUDGET,
             Some(text) => NanoUsd::from_usd(text).ok_or("TOLLGATE_HEALTH_BUDGET_USD: a decimal number of USD such as 0.10")?,
         };
-        let mut named = BTreeMap::new();
+        let mut named: Vec<(String, String)> = Vec::new();
         for text in models.unwrap_or_default().split(',').map(str::trim).filter(|text| !text.is_empty()) {
             let (provider, model) =
                 split_target(text).ok_or_else(|| format!("TOLLGATE_HEALTH_MODELS: `{text}` is not written provider/model"))?;
-            if named.insert(provider.to_owned(), model.to_owned()).is_some() {
+            if named.iter().any(|(name, _)| name == provider) {
                 return Err(format!("TOLLGATE_HEALTH_MODELS: `{provider}` is named twice"));
             }
+            named.push((provider.to_owned(), model.to_owned()));
         }
         Ok(Policy { interval: i64::from(seconds).saturating_mul(1_000), budget, models: named })
     }

@@ -1,20 +1,20 @@
 use super::*;
 use proptest::prelude::*;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 const NOON: Timestamp = Timestamp(1_710_072_000_000);
 const HOUR: Millis = 3_600_000;
 
 fn policy(interval_s: i64, budget: i64) -> Policy {
-    Policy { interval: interval_s * 1_000, budget: NanoUsd::new(budget), models: BTreeMap::new() }
+    Policy { interval: interval_s * 1_000, budget: NanoUsd::new(budget), models: Vec::new() }
 }
 
-fn free(name: &str) -> Wanted {
-    Wanted { provider: name.to_owned(), worst: NanoUsd::ZERO }
+fn free(name: &str) -> (String, NanoUsd) {
+    paid(name, 0)
 }
 
-fn paid(name: &str, worst: i64) -> Wanted {
-    Wanted { provider: name.to_owned(), worst: NanoUsd::new(worst) }
+fn paid(name: &str, worst: i64) -> (String, NanoUsd) {
+    (name.to_owned(), NanoUsd::new(worst))
 }
 
 fn result(claim: &Claim, state: State, cost: i64) -> Checked {
@@ -52,7 +52,7 @@ fn a_result_counts_once_and_only_the_latest() {
     assert_eq!(checks.end(NOON.plus(200_002), told.clone()).len(), 1);
     assert_eq!(checks.end(NOON.plus(200_003), told).len(), 0);
     assert_eq!(checks.spent(NOON), NanoUsd::new(41));
-    assert_eq!(checks.row("p").unwrap().found.as_ref().unwrap().state, State::Ok);
+    assert_eq!(checks.row("p").unwrap().state, Some(State::Ok));
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn two_failures_in_a_row_count_and_age() {
     let mut step = |checks: &mut Checks, state| {
         now = now.plus(70_000);
         let changes = check(checks, now, &policy, state);
-        (now, changes.iter().map(|c| (c.from, c.to.state, c.failures)).collect::<Vec<_>>())
+        (now, changes.iter().map(|(_, from, failures)| (*from, state, *failures)).collect::<Vec<_>>())
     };
     assert_eq!(step(&mut checks, State::Ok).1, [(None, State::Ok, 0)]);
     let (at, changes) = step(&mut checks, State::Down);
@@ -109,7 +109,7 @@ fn providers_that_are_gone_are_forgotten_and_memory_is_bounded() {
     checks.begin(NOON.plus(FORGOTTEN_AFTER + 60_000), &policy, 1, &[free("new")]);
     assert!(checks.row("old").is_none() && checks.row("new").is_some());
     for round in 0..3 {
-        let wanted: Vec<Wanted> = (0..MAX_PROVIDERS * 2).map(|i| free(&format!("{round}-{i:04}"))).collect();
+        let wanted: Vec<(String, NanoUsd)> = (0..MAX_PROVIDERS * 2).map(|i| free(&format!("{round}-{i:04}"))).collect();
         for run in 0..40 {
             let claims = checks.begin(NOON.plus(FORGOTTEN_AFTER + (round * 40 + run) * 70_000), &policy, 1, &wanted);
             assert!(claims.len() <= MAX_IN_A_RUN);
@@ -121,7 +121,7 @@ fn providers_that_are_gone_are_forgotten_and_memory_is_bounded() {
 #[test]
 fn those_who_wait_longest_come_first() {
     let (mut checks, policy) = (Checks::default(), policy(3_600, 0));
-    let wanted: Vec<Wanted> = (0..40).map(|i| free(&format!("p{i}"))).collect();
+    let wanted: Vec<(String, NanoUsd)> = (0..40).map(|i| free(&format!("p{i}"))).collect();
     let mut seen = BTreeSet::new();
     for run in 0..3 {
         let claims = checks.begin(NOON.plus(run * 60_000), &policy, run as u64, &wanted);
@@ -143,7 +143,7 @@ fn variables_are_read_or_told() {
     assert_eq!(read(None, None, None), Ok(policy(300, 100_000_000)));
     assert_eq!(read(Some("0"), Some("0"), Some(" ")), Ok(policy(0, 0)));
     let named = read(Some("86400"), Some("1.5"), Some("a/b/c, d/e")).unwrap();
-    assert_eq!((named.interval, named.budget, named.models["a"].as_str()), (86_400_000, NanoUsd::new(1_500_000_000), "b/c"));
+    assert_eq!((named.interval, named.budget, named.models[0].1.as_str()), (86_400_000, NanoUsd::new(1_500_000_000), "b/c"));
     for (interval, budget, models, name) in [
         (Some("-1"), None, None, "TOLLGATE_HEALTH_INTERVAL_S"),
         (Some("86401"), None, None, "TOLLGATE_HEALTH_INTERVAL_S"),
@@ -165,20 +165,16 @@ fn stored_rows_and_messages_stay_readable() {
         assert_eq!(serde_json::to_string(&value).unwrap(), text);
     }
     use crate::directory::{DirectoryCommand, DirectoryReply};
-    let row = r#"{"clock":9,"issued":3,"day":0,"spent":40,"rows":{"p":{"asked":5,"jitter":17,"open":{"n":3,"at":4,"worst":40},"found":{"at":3,"state":"down","status":503,"latency_ms":12,"why":"p: status 503"},"since":2,"failures":2,"unreachable":1}}}"#;
+    let row = r#"{"clock":9,"issued":3,"day":0,"spent":40,"rows":[{"provider":"p","asked":5,"jitter":17,"open":3,"claimed":4,"worst":40,"state":"down","at":3,"status":503,"latency_ms":12,"why":"p: status 503","since":2,"failures":2,"unreachable":1}]}"#;
     stays::<Checks>(row);
     assert_eq!(serde_json::from_str::<Checks>("{}").unwrap(), Checks::default());
-    stays::<DirectoryCommand>(
-        r#"{"begin_checks":{"policy":{"interval":300000,"budget":5},"seed":18446744073709551615,"wanted":[{"provider":"p","worst":4}]}}"#,
-    );
+    stays::<DirectoryCommand>(r#"{"begin_checks":{"interval":300000,"budget":5,"seed":18446744073709551615,"wanted":[["p",4]]}}"#);
     stays::<DirectoryCommand>(
         r#"{"end_checks":{"results":[{"provider":"p","n":3,"state":"rate_limited","status":429,"latency_ms":1,"cost":0,"why":"w"}]}}"#,
     );
     stays::<DirectoryCommand>(r#""checks""#);
     stays::<DirectoryReply>(r#"{"claimed":{"claims":[{"provider":"p","n":3,"after":0}]}}"#);
-    stays::<DirectoryReply>(
-        r#"{"changed":{"changes":[{"from":"ok","to":{"provider":"p","n":3,"state":"auth","status":401,"latency_ms":1,"cost":0},"failures":1}]}}"#,
-    );
+    stays::<DirectoryReply>(r#"{"changed":{"changes":[["p","ok",1],["q",null,0]]}}"#);
     stays::<DirectoryReply>(&format!(r#"{{"checks":{{"checks":{row}}}}}"#));
 }
 
@@ -218,7 +214,7 @@ proptest! {
         worst in prop::collection::vec(0_i64..120, 1..24),
     ) {
         let policy = policy(interval, budget);
-        let wanted: Vec<Wanted> = worst.iter().enumerate().map(|(i, worst)| paid(&format!("p{i}"), *worst)).collect();
+        let wanted: Vec<(String, NanoUsd)> = worst.iter().enumerate().map(|(i, worst)| paid(&format!("p{i}"), *worst)).collect();
         let (mut checks, mut now, mut latest) = (Checks::default(), NOON, NOON);
         let mut given: Vec<(Claim, Timestamp, i64)> = Vec::new();
         let mut real: BTreeMap<Timestamp, i64> = BTreeMap::new();
@@ -232,7 +228,7 @@ proptest! {
                     let claims = checks.begin(now, &policy, seed, &wanted);
                     prop_assert!(claims.len() <= MAX_IN_A_RUN);
                     for claim in claims {
-                        let cost = wanted.iter().find(|w| w.provider == claim.provider).unwrap().worst.get();
+                        let cost = wanted.iter().find(|(name, _)| *name == claim.provider).unwrap().1.get();
                         let at = latest.plus(claim.after);
                         prop_assert!(claim.after >= 0 && claim.after <= MAX_SPREAD);
                         if let Some(before) = begun.insert(claim.provider.clone(), at) {
@@ -266,10 +262,10 @@ proptest! {
     #[test]
     fn chance_spreads_the_checks(seed: u64) {
         let (mut checks, policy) = (Checks::default(), policy(3_600, 0));
-        let wanted: Vec<Wanted> = (0..16).map(|i| free(&format!("p{i}"))).collect();
+        let wanted: Vec<(String, NanoUsd)> = (0..16).map(|i| free(&format!("p{i}"))).collect();
         let claims = checks.begin(NOON, &policy, seed, &wanted);
         let begins: BTreeSet<Millis> = claims.iter().map(|c| c.after).collect();
-        let next: BTreeSet<i64> = wanted.iter().map(|w| checks.row(&w.provider).unwrap().next(&policy).0 / 60_000).collect();
+        let next: BTreeSet<i64> = wanted.iter().map(|w| checks.row(&w.0).unwrap().next(&policy).0 / 60_000).collect();
         prop_assert!(begins.len() > 8, "{begins:?}");
         prop_assert!(next.len() > 2, "{next:?}");
         prop_assert_eq!(Checks::default().begin(NOON, &policy, seed, &wanted), claims, "the same seed, the same checks");

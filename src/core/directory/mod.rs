@@ -1,10 +1,10 @@
 //! The directory: which tenants exist, what they told at the last tick, and how the operator's providers are.
 //! Never on a request's way.
 
-use crate::checks::{Change, Checked, Checks, Claim, Policy, Wanted};
+use crate::checks::{Change, Checked, Checks, Claim};
 use crate::ids::TenantId;
 use crate::protocol::Totals;
-use crate::units::Timestamp;
+use crate::units::{Millis, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Most tenants on one page.
@@ -53,12 +53,14 @@ pub enum DirectoryCommand {
     LastCron,
     /// Which health checks are due?
     BeginChecks {
-        /// What the operator says of them.
-        policy: Policy,
+        /// The least time between two of a provider.
+        interval: Millis,
+        /// What all of a day may cost.
+        budget: NanoUsd,
         /// Random bits.
         seed: u64,
-        /// The providers that can be checked.
-        wanted: Vec<Wanted>,
+        /// The providers that can be checked, and what that costs at worst.
+        wanted: Vec<(String, NanoUsd)>,
     },
     /// What came of health checks.
     EndChecks {

@@ -110,9 +110,14 @@ pub fn decide(inputs: &Inputs) -> Decision {
     let unreachable = |index: &usize| inputs.candidates.get(*index).is_some_and(|c| c.unreachable);
     let last = places.iter().filter(|p| unreachable(&p.index)).count();
     note_if(last > 0 && last < places.len(), "unreachable");
-    places.sort_by_key(|p| unreachable(&p.index));
-    context.sort_by_key(unreachable);
-    policy.sort_by_key(unreachable);
+    let (mut first, behind): (Vec<Place>, Vec<Place>) = places.iter().partition(|p| !unreachable(&p.index));
+    first.extend(behind);
+    places = first;
+    for list in [&mut context, &mut policy] {
+        let (mut first, behind): (Vec<usize>, Vec<usize>) = list.iter().partition(|index| !unreachable(index));
+        first.extend(behind);
+        *list = first;
+    }
     // Whether a target has recovered is found out by the one request that may ask it.
     let probe = |p: &Place| inputs.candidates.get(p.index).is_some_and(|c| c.gate == Gate::Probe);
     let probes = places.iter().any(probe);

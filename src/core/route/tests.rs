@@ -123,7 +123,10 @@ fn what_health_checks_find_unreachable_comes_last_and_is_never_left_out() {
     unreachable(&mut asked, "p", 1_000_001);
     let decision = asked.decide(1);
     assert_eq!(decision.order, ["q/b", "p/a", "p/c"]);
-    assert_eq!((decision.context.as_slice(), decision.policy.as_slice()), (["q/e".into(), "p/d".into()].as_slice(), ["q/g".into(), "p/f".into()].as_slice()));
+    assert_eq!(
+        (decision.context.as_slice(), decision.policy.as_slice()),
+        (["q/e".into(), "p/d".into()].as_slice(), ["q/g".into(), "p/f".into()].as_slice())
+    );
     assert_eq!((decision.notes.as_slice(), decision.dropped.len()), (["unreachable".to_owned()].as_slice(), 0));
     assert_eq!(decision.summary("a"), "alias=a strategy=ordered by=unreachable");
     // What was recorded decides the same again, and another configuration knows it of the provider's other models.
@@ -139,7 +142,9 @@ fn what_health_checks_find_unreachable_comes_last_and_is_never_left_out() {
     asked.probe = Some("p/c".to_owned());
     assert_eq!(asked.order(1)[0], "p/c");
     // Nothing to choose is nothing to tell.
-    for (targets, until) in [(r#"{"targets":["p/a"]}"#, 1_000_001), (r#"{"targets":["p/a","p/b"]}"#, 1_000_001), (r#"{"targets":["p/a","q/b"]}"#, 1_000_000)] {
+    for (targets, until) in
+        [(r#"{"targets":["p/a"]}"#, 1_000_001), (r#"{"targets":["p/a","p/b"]}"#, 1_000_001), (r#"{"targets":["p/a","q/b"]}"#, 1_000_000)]
+    {
         let mut asked = Asked::new(targets);
         unreachable(&mut asked, "p", until);
         assert_eq!((asked.order(1)[0].as_str(), asked.decide(1).notes.len()), ("p/a", 0), "{targets}");

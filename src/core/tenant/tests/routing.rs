@@ -94,7 +94,9 @@ fn an_open_breaker_is_told_at_once_and_probed_by_one() {
 
 #[test]
 fn what_health_checks_found_is_told_with_the_next_permit() {
-    let mut isolate = Isolate::new(r#"{"models":{"fast":{"targets":["p/m","q/n"]}},"providers":{"mine":{"base_url":"https://llm.example.com/v1","format":"openai","auth":"none"}}}"#);
+    let mut isolate = Isolate::new(
+        r#"{"models":{"fast":{"targets":["p/m","q/n"]}},"providers":{"mine":{"base_url":"https://llm.example.com/v1","format":"openai","auth":"none"}}}"#,
+    );
     let found = |provider: &str| Unreachable { provider: provider.to_owned(), until: Timestamp(START + 600_000) };
     let tick = |isolate: &mut Isolate, all: &[&str]| {
         let unreachable: Vec<Unreachable> = all.iter().map(|p| found(p)).collect();
