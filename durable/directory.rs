@@ -1,6 +1,7 @@
-//! The directory's object. Its decisions are single rows, so it needs no machine.
+//! The directory's object. What it knows of tenants are single rows; health checks are a machine in one row.
 
 use crate::store::{Failed, Store};
+use tollgate_core::checks::Policy;
 use tollgate_core::directory::{CronRun, DirectoryCommand, DirectoryReply, MAX_PAGE};
 use tollgate_core::units::Timestamp;
 use wasm_bindgen::prelude::*;
@@ -53,6 +54,22 @@ impl DirectoryShell {
                 return Ok(DirectoryReply::Tenants { tenants, more });
             }
             DirectoryCommand::LastCron => return Ok(DirectoryReply::Cron { run: self.store.last_cron()? }),
+            DirectoryCommand::BeginChecks { interval, budget, seed, wanted } => {
+                let policy = Policy { interval, budget, ..Policy::default() };
+                let mut checks = self.store.checks()?;
+                let claims = checks.begin(now, &policy, seed, &wanted);
+                if !claims.is_empty() {
+                    self.store.put_checks(&checks)?;
+                }
+                return Ok(DirectoryReply::Claimed { claims });
+            }
+            DirectoryCommand::EndChecks { results } => {
+                let mut checks = self.store.checks()?;
+                let changes = checks.end(now, results);
+                self.store.put_checks(&checks)?;
+                return Ok(DirectoryReply::Changed { changes });
+            }
+            DirectoryCommand::Checks => return Ok(DirectoryReply::Checks { checks: Box::new(self.store.checks()?) }),
         }
         Ok(DirectoryReply::Done)
     }

@@ -1,6 +1,7 @@
 //! The only SQL. Statements are literals, values are bound, rows are read without
 //! `SqlCursor::one` (which never answers on zero rows).
 
+use tollgate_core::checks::Checks;
 use tollgate_core::ids::{TenantId, ulid};
 use tollgate_core::protocol::{Reply, Totals};
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
@@ -41,6 +42,7 @@ const TENANT_STEPS: &[&str] = &[
 const DIRECTORY_STEPS: &[&str] = &[
     "CREATE TABLE tenants (tenant TEXT PRIMARY KEY, created_at INTEGER NOT NULL, told_at INTEGER, totals TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE cron (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    "CREATE TABLE checks (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
 ];
 
 /// What went wrong, for the log.
@@ -411,5 +413,23 @@ impl Store {
         }
         let mut rows = self.rows("SELECT body FROM cron WHERE id = 1", Vec::new())?;
         rows.first_mut().map(|r| parse(&r.text())).transpose()
+    }
+
+    /// What health checks have found.
+    pub fn checks(&self) -> Result<Checks, Failed> {
+        if self.steps_taken()? == 0 {
+            return Ok(Checks::default());
+        }
+        // A directory that has not written since it was updated lacks the table.
+        self.prepare()?;
+        let mut rows = self.rows("SELECT body FROM checks WHERE id = 1", Vec::new())?;
+        rows.first_mut().map_or_else(|| Ok(Checks::default()), |r| parse(&r.text()))
+    }
+
+    /// Remembers what health checks have found.
+    pub fn put_checks(&self, checks: &Checks) -> Result<(), Failed> {
+        self.prepare()?;
+        self.exec("INSERT OR REPLACE INTO checks (id, body) VALUES (1, ?)", vec![json(checks)?])?;
+        Ok(())
     }
 }

@@ -28,7 +28,7 @@ Providers, by their base URL, and where each wants its key. The key "bad-key" is
   /anthropic/v1      Anthropic: messages, messages/count_tokens, models. x-api-key or Authorization: Bearer,
                      and anthropic-version
   /gemini/v1beta, /gemini/v1
-                     Google: models/{m}:generateContent, :streamGenerateContent?alt=sse, :countTokens,
+                     Google: models, models/{m}:generateContent, :streamGenerateContent?alt=sse, :countTokens,
                      :batchEmbedContents, :embedContent. x-goog-api-key, or Authorization: Bearer
   /bedrock           Amazon: model/{m}/converse, converse-stream, count-tokens, and invoke for Titan's and
                      Cohere's embeddings. AWS Signature Version 4 with the secret "simulated-secret", which is

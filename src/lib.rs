@@ -7,6 +7,7 @@
 //! | [`ports`] | what the outside world must be able to do, as traits |
 //! | [`serve`] | a request's way, one file a station |
 //! | [`admin`] | the control plane: tenants, keys, fleet |
+//! | [`checks`] | health checks of providers, by cron |
 //! | [`dashboard`] | the operators' pages, which read the control plane |
 //! | [`isolate`] | what one worker isolate remembers between requests |
 //! | [`vault`] | sealing and opening tenants' secrets |
@@ -16,6 +17,7 @@
 //! Decisions are made in `tollgate-core`; this crate asks and tells.
 
 pub mod admin;
+pub mod checks;
 pub mod dashboard;
 pub mod http;
 pub mod isolate;

@@ -45,8 +45,8 @@ pub struct Outgoing {
     pub url: String,
     /// Headers.
     pub headers: Vec<(&'static str, String)>,
-    /// Body.
-    pub body: Vec<u8>,
+    /// Body; a page is asked for (GET) where there is none.
+    pub body: Option<Vec<u8>>,
     /// Milliseconds until the answer's headers must be there.
     pub first_byte: Millis,
     /// Milliseconds for the whole answer, unless it is a stream.
@@ -173,6 +173,12 @@ pub trait Vault {
     async fn open(&self, key: &[u8; 32], nonce: &[u8; 12], bound_to: &str, sealed: &[u8]) -> Option<Vec<u8>>;
     /// RSASSA-PKCS1-v1_5 with SHA-256, under a private key in PKCS #8.
     async fn sign_rs256(&self, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// Several requests at a time.
+pub trait Fork: Sized {
+    /// The same event, for a request beside the one that is under way.
+    fn fork(&self) -> Self;
 }
 
 /// All of it.

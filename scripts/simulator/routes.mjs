@@ -76,6 +76,10 @@ function messages(route) {
 }
 
 function google(route, query) {
+  if (/^GET \/v1(?:beta)?\/models$/.test(route)) {
+    const card = (id) => ({ name: `models/${id}`, displayName: id, supportedGenerationMethods: ["generateContent"] });
+    return { format: gemini, get: () => ({ models: MODELS.map(card) }) };
+  }
   const [, name, act] = /^POST \/v1(?:beta)?\/models\/([^/:]+):([a-zA-Z]+)$/.exec(route) ?? [];
   if (act === undefined) return null;
   const model = nameIn(name);

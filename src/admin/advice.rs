@@ -80,7 +80,7 @@ fn view(rows: &[ProviderRow]) -> View {
         quality: r.feedback,
         ..ViewRow::default()
     };
-    View { version: 1, rows: rows.iter().filter(|r| r.region.is_empty()).map(row).collect() }
+    View { version: 1, rows: rows.iter().filter(|r| r.region.is_empty()).map(row).collect(), ..View::default() }
 }
 
 fn row(a: &Advice) -> Value {

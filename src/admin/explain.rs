@@ -110,7 +110,7 @@ fn candidate(c: &Candidate, place: Option<usize>, score: Option<Value>, why: Opt
         "context_tokens": c.context, "lacks": c.lacks, "price": c.price, "expected_cost_usd": c.cost.to_string(),
         "worst_case_usd": c.worst.to_string(), "breaker": breaker, "breaker_until": until.map(|at| at.rfc3339()),
         "first_byte_ms": known(c.first_ms), "total_ms": known(c.total_ms), "error_rate": share(i64::from(c.errors)),
-        "cached_input": share(i64::from(c.cached)), "under_way": c.busy, "used_up": c.blocked,
+        "cached_input": share(i64::from(c.cached)), "under_way": c.busy, "used_up": c.blocked, "unreachable": c.unreachable,
     })
 }
 
@@ -152,7 +152,7 @@ mod tests {
             model: "a",
             config: 3,
             plan: &plan,
-            view: &View { version: 1, rows: view },
+            view: &View { version: 1, rows: view, ..View::default() },
             probe: None,
             ask: &Ask::new(4_000, 4_000, Some(100), 1),
             at: Timestamp(0),

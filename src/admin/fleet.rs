@@ -1,9 +1,10 @@
 //! All tenants at a glance, and the cron run that keeps them tidy.
 
 use super::{Answer, directory, tenants};
+use crate::checks;
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
-use crate::ports::World;
+use crate::ports::{Fork, World};
 use crate::serve::identify::ask;
 use serde_json::{Value, json};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply, MAX_PAGE};
@@ -24,9 +25,19 @@ pub(super) async fn get<W: World>(world: &W, head: &Head) -> Answer<W> {
     Ok(Response::json(200, json!({ "object": "fleet", "last_cron": cron, "data": rows, "next_cursor": next }).to_string()))
 }
 
-/// Kicks each tenant. What is due is decided there, from what is stored there, so that a doubled, late
-/// or missed run changes nothing.
-pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
+/// A cron run. What is due is decided by the objects, from what is stored there, so that a doubled, late or missed
+/// run changes nothing. Tenants are visited and providers are checked at the same time: neither waits for the other.
+pub async fn run_cron<W: World + Fork>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
+    checks::all(vec![Box::pin(visit(world, isolate, scheduled_at)), Box::pin(checks::run(world, isolate))]).await;
+}
+
+/// Kicks each tenant, and tells it which providers were unreachable when they were last checked.
+async fn visit<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
+    let policy = checks::policy(isolate).ok().filter(|policy| policy.interval > 0);
+    let found = if policy.is_some() { checks::found(world).await } else { None };
+    let unreachable = policy.zip(found).map(|(policy, found)| found.unreachable(world.now(), &policy)).unwrap_or_default();
+    // An object that is older than this knows only the first.
+    let tick = || if unreachable.is_empty() { Command::Tick } else { Command::TickBeside { unreachable: unreachable.clone() } };
     let (mut ticked, mut cleaned, mut failed) = (0_u64, 0_u64, 0_u64);
     let mut after = None;
     loop {
@@ -37,7 +48,7 @@ pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Time
             break;
         };
         for row in &tenants {
-            match ask(world, &row.tenant, Command::Tick).await {
+            match ask(world, &row.tenant, tick()).await {
                 Ok(Reply::Ticked { cleaned: did, totals }) => {
                     ticked = ticked.saturating_add(1);
                     cleaned = cleaned.saturating_add(u64::from(did));

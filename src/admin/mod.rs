@@ -17,6 +17,7 @@ mod tenants;
 
 pub use fleet::run_cron;
 
+use crate::checks::Shown;
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
@@ -79,6 +80,8 @@ pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answ
         (["tenants", _, "secrets", _], _) => not_allowed("PUT, DELETE"),
         (["fleet"], "GET") => fleet::get(world, head).await,
         (["fleet"], _) => not_allowed("GET"),
+        (["health"], "GET") => Ok(Response::json(200, Shown::new(world, isolate).await.all(isolate).to_string())),
+        (["health"], _) => not_allowed("GET"),
         _ => Err(Failure::NotFound { what: "such path".to_owned() }),
     }
 }

@@ -2,6 +2,7 @@
 
 use super::Answer;
 use super::tenants::configuration;
+use crate::checks::Shown;
 use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
@@ -19,8 +20,22 @@ use tollgate_core::units::Timestamp;
 pub(super) async fn list<W: World>(world: &W, isolate: &Isolate, tenant: &TenantId) -> Answer<W> {
     let Reply::Configuration { config, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
     let rows = rows(world, tenant).await?;
-    let providers = providers(isolate, &config, &rows);
-    Ok(Response::json(200, json!({ "object": "list", "data": targets(&rows), "providers": providers }).to_string()))
+    let shown = Shown::new(world, isolate).await;
+    // The operator's checks say nothing of an address of the tenant's own, or of a provider that has no key here.
+    let health = |name: &str| {
+        let elsewhere = config.providers.get(name).is_some_and(|own| own.base_url.is_some());
+        let row = isolate.catalog.provider(name).filter(|row| !elsewhere && isolate.configured(name, row))?;
+        Some(shown.full(isolate, name, row))
+    };
+    let mut providers = providers(isolate, &config, &rows);
+    let mut targets = targets(&rows);
+    for entry in providers.iter_mut().chain(&mut targets) {
+        let found = entry.get("provider").and_then(Value::as_str).and_then(health);
+        if let Value::Object(fields) = entry {
+            fields.insert("health".to_owned(), found.unwrap_or_default());
+        }
+    }
+    Ok(Response::json(200, json!({ "object": "list", "data": targets, "providers": providers }).to_string()))
 }
 
 /// What the tenant's object knows.

@@ -15,6 +15,7 @@
 //! | [`budget`] | budget periods and accounts |
 //! | [`tenant`] | the ledger: joins the above into one machine, `Command → (Reply, Writes, alarm)` |
 //! | [`directory`] | which tenants exist and what they spent |
+//! | [`checks`] | when providers are checked, for how much, and what was found |
 //! | [`catalog`], [`price`] | providers, models and prices as rows of data; the cost of a request |
 //! | [`plan`], [`route`] | from a model's name to the targets to try, and their order |
 //! | [`breaker`], [`retry`] | which targets are left alone; what is tried again |
@@ -33,6 +34,7 @@ pub mod breaker;
 pub mod budget;
 pub mod cache;
 pub mod catalog;
+pub mod checks;
 pub mod config;
 pub mod degrade;
 pub mod dialect;

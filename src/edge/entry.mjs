@@ -142,6 +142,11 @@ class Exchange {
     this.gone = false;
   }
 
+  /** The same event, for a request upstream beside the one that is under way. */
+  fork() {
+    return new Exchange(this.request, this.env, this.ctx);
+  }
+
   now() {
     return Date.now();
   }
@@ -189,7 +194,8 @@ class Exchange {
 
   /** From here on, when the client goes away, the upstream request ends, whichever is under way. */
   watch() {
-    if (this.watching) return;
+    // A cron event has no client.
+    if (this.watching || this.request === null) return;
     this.watching = true;
     const { signal } = this.request;
     const left = () => {
@@ -202,7 +208,7 @@ class Exchange {
   }
 
   /**
-   * Asks upstream. Resolves to this exchange with `status`, `answerHead` and, unless it is a stream,
+   * Asks upstream, without a body by GET. Resolves to this exchange with `status`, `answerHead` and, unless it is a stream,
    * `answer`; status 0 and `flag` say that nothing usable came.
    */
   async send(url, headers, body, firstByteMs, totalMs, cap) {
@@ -233,7 +239,7 @@ class Exchange {
     };
     timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
     try {
-      const response = await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
+      const response = await fetch(url, { method: body === undefined ? "GET" : "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
       const h = response.headers;
       const type = h.get("content-type") ?? "";

@@ -2,7 +2,9 @@
 
 use super::tasks::{self, outcome};
 use crate::http::flat;
-use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream};
+use crate::ports::{
+    Clock, Event, Fork, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream,
+};
 use std::future::Future;
 use std::rc::Rc;
 use tollgate_core::cache::{CacheKey, Kept};
@@ -16,6 +18,8 @@ extern "C" {
     /// The JavaScript half of an event.
     pub type Exchange;
 
+    #[wasm_bindgen(method)]
+    fn fork(this: &Exchange) -> Exchange;
     #[wasm_bindgen(method)]
     fn now(this: &Exchange) -> f64;
     #[wasm_bindgen(method)]
@@ -31,7 +35,15 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn turn(this: &Exchange, tenant: &str, message: &str) -> js_sys::Promise;
     #[wasm_bindgen(method)]
-    fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, total: f64, cap: u32) -> js_sys::Promise;
+    fn send(
+        this: &Exchange,
+        url: &str,
+        headers: &str,
+        body: Option<js_sys::Uint8Array>,
+        first_byte: f64,
+        total: f64,
+        cap: u32,
+    ) -> js_sys::Promise;
     #[wasm_bindgen(method, getter)]
     fn status(this: &Exchange) -> u16;
     #[wasm_bindgen(method, getter)]
@@ -122,6 +134,12 @@ fn cap(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }
 
+impl Fork for World {
+    fn fork(&self) -> World {
+        World::new(self.0.fork())
+    }
+}
+
 impl Clock for World {
     fn now(&self) -> Timestamp {
         #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]
@@ -197,7 +215,7 @@ impl Upstream for World {
 
     async fn send(&self, request: Outgoing) -> Result<Incoming<Outside>, NoAnswer> {
         let headers = flat(request.headers.iter().map(|(n, v)| (*n, v.as_str())));
-        let body = js_sys::Uint8Array::from(request.body.as_slice());
+        let body = request.body.as_deref().map(js_sys::Uint8Array::from);
         let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.total), cap(request.cap));
         if outcome(&sent).await.is_undefined() {
             return Err(NoAnswer::Broken);

@@ -66,7 +66,7 @@ pub fn unclaimed(tenant: &str, reply: &str) {
     crate::serve::settle::unclaimed(&isolate(), tenant, reply);
 }
 
-/// A cron event.
+/// A cron event: tenants are kept tidy, and providers are checked.
 #[wasm_bindgen]
 pub async fn scheduled(scheduled_at: f64, exchange: Exchange) {
     let world = World::new(exchange);

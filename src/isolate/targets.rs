@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn an_older_view_is_not_believed() {
         let (isolate, acme) = (isolate(), TenantId::parse("acme").unwrap());
-        let view = |version| View { version, rows: Vec::new() };
+        let view = |version| View { version, ..View::default() };
         isolate.learn_view(&acme, view(5));
         isolate.learn_view(&acme, view(4));
         assert_eq!(isolate.view(&acme).version, 5);

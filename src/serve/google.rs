@@ -55,7 +55,7 @@ async fn fetch<W: Clock + Event + Upstream + Vault>(world: &W, isolate: &Isolate
                 ("accept", "application/json".to_owned()),
                 ("accept-encoding", "identity".to_owned()),
             ],
-            body: exchange(&claim, &signature).into_bytes(),
+            body: Some(exchange(&claim, &signature).into_bytes()),
             first_byte: WAIT,
             total: WAIT,
             cap: MAX_ANSWER,
@@ -109,7 +109,7 @@ mod tests {
         let sent = world.sent.borrow();
         assert_eq!(sent.len(), 2);
         assert_eq!(sent[0].url, TOKEN_URL);
-        let body = String::from_utf8(sent[0].body.clone()).unwrap();
+        let body = String::from_utf8(sent[0].body.clone().unwrap()).unwrap();
         assert!(body.starts_with("grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion="), "{body}");
         assert_eq!(body.split('.').count(), 3);
     }

@@ -48,6 +48,25 @@ async fn configured_keys<W: Vault + Event>(
         known.remember_ring(provider, &ring);
         return ring;
     }
+    own_keys(isolate, provider, row)
+}
+
+/// The operator's keys for a provider, as they are presented.
+///
+/// # Errors
+/// Why there is none.
+pub async fn operators_keys<W: Clock + Event + Upstream + Vault>(
+    world: &W,
+    isolate: &Isolate,
+    provider: &str,
+    row: &Provider,
+) -> Result<Rc<Ring>, String> {
+    let ring = own_keys(isolate, provider, row)?;
+    if row.auth() == Auth::Google { tokens(world, isolate, &ring).await } else { Ok(ring) }
+}
+
+/// The operator's keys as they were configured.
+fn own_keys(isolate: &Isolate, provider: &str, row: &Provider) -> Result<Rc<Ring>, String> {
     if row.auth() == Auth::None {
         return Ok(Rc::default());
     }

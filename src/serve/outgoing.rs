@@ -12,7 +12,7 @@ use tollgate_core::dialect::{self, Dialect, Dropped, Encoded, Refused, embedding
 use tollgate_core::egress::{BaseUrl, Why};
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
-use tollgate_core::units::Timestamp;
+use tollgate_core::units::{Millis, Timestamp};
 
 /// Largest answer that is read whole, in bytes.
 pub const MAX_ANSWER: usize = 16 * 1024 * 1024;
@@ -123,9 +123,40 @@ pub fn prepare(
         headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
     }
     let left = deadline.since(now).max(1);
-    let request =
-        Outgoing { url, headers, body: words.body, first_byte: i64::from(timeouts.first_byte_ms).min(left), total: left, cap: MAX_ANSWER };
+    let request = Outgoing {
+        url,
+        headers,
+        body: Some(words.body),
+        first_byte: i64::from(timeouts.first_byte_ms).min(left),
+        total: left,
+        cap: MAX_ANSWER,
+    };
     Ok(Prepared::Ask(Box::new(Ask { request, auth: row.auth(), wire: words.wire, dropped: words.dropped })))
+}
+
+/// The request for a page of a provider of the operator's, which answers within `limit` in at most `cap` bytes.
+/// `path` is below its address.
+///
+/// # Errors
+/// Why it cannot be asked.
+pub fn page(
+    isolate: &Isolate,
+    known: &KnownConfig,
+    (provider, row): (&str, &Provider),
+    path: &str,
+    limit: Millis,
+    cap: usize,
+) -> Result<Ask, Unsent> {
+    let format = row.formats.first().copied().unwrap_or(Dialect::OpenAiChat);
+    let wire = Wire::Answer(format);
+    let base = base_url(isolate, known, provider, row, wire).map_err(|why| Unsent::NotConfigured(why.to_string()))?;
+    let mut headers =
+        vec![("accept", "application/json".to_owned()), ("accept-encoding", "identity".to_owned()), ("x-tollgate-hops", "1".to_owned())];
+    if format == Dialect::Anthropic {
+        headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
+    }
+    let request = Outgoing { url: base.join(path), headers, body: None, first_byte: limit, total: limit, cap };
+    Ok(Ask { request, auth: row.auth(), wire, dropped: Dropped::default() })
 }
 
 /// What is asked in the target's words; `Err` with an estimate where it cannot count tokens.
@@ -207,7 +238,7 @@ pub fn sign_with(isolate: &Isolate, auth: Auth, key: Option<&str>, request: &mut
     let header = match (auth, key) {
         (Auth::None, _) => return Ok(()),
         (Auth::Aws, None) => {
-            let signed = signature(isolate, &request.url, &request.body, now)?;
+            let signed = signature(isolate, &request.url, request.body.as_deref(), now)?;
             request.headers.extend(signed);
             return Ok(());
         }
@@ -222,7 +253,7 @@ pub fn sign_with(isolate: &Isolate, auth: Auth, key: Option<&str>, request: &mut
 }
 
 /// Amazon's signature.
-fn signature(isolate: &Isolate, url: &str, body: &[u8], now: Timestamp) -> Result<Vec<(&'static str, String)>, String> {
+fn signature(isolate: &Isolate, url: &str, body: Option<&[u8]>, now: Timestamp) -> Result<Vec<(&'static str, String)>, String> {
     let var = |name: &str| isolate.var(name).ok_or_else(|| format!("no API key is configured ({name})"));
     let credentials = Credentials {
         access_key: var("AWS_ACCESS_KEY_ID")?,
@@ -232,7 +263,8 @@ fn signature(isolate: &Isolate, url: &str, body: &[u8], now: Timestamp) -> Resul
     let scope = Scope { region: var("AWS_REGION")?, service: "bedrock" };
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let (host, path) = rest.find('/').and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, "/"));
-    let headers = [("content-type", "application/json")];
-    let request = Signable { method: "POST", host, path, headers: &headers, body };
+    let method = if body.is_some() { "POST" } else { "GET" };
+    let headers: &[(&str, &str)] = if body.is_some() { &[("content-type", "application/json")] } else { &[] };
+    let request = Signable { method, host, path, headers, body: body.unwrap_or_default() };
     sign(&request, &credentials, &scope, now).ok_or_else(|| "the request cannot be signed".to_owned())
 }

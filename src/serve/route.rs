@@ -176,6 +176,7 @@ pub fn explained(inputs: &Inputs, decision: &Decision, worst_case: NanoUsd, cach
         "candidates": inputs.candidates.iter().map(|c| serde_json::json!({
             "target": c.target, "price": c.price, "expected_cost_usd": c.cost.to_string(), "worst_case_usd": c.worst.to_string(),
             "quality": f64::from(c.quality()), "first_ms": c.first_ms, "total_ms": c.total_ms, "errors_per_mille": c.errors, "busy": c.busy,
+            "unreachable": c.unreachable,
         })).collect::<Vec<_>>(),
         "worst_case_usd": worst_case.to_string(),
         "cache": cache,

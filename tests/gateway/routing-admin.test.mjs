@@ -45,8 +45,10 @@ describe("before there was any traffic", () => {
     const { data, providers } = await site.manage("GET", `${of(quiet.id)}/providers`);
     assert.deepEqual(data, []);
     const state = Object.fromEntries(providers.map(({ provider, ...more }) => [provider, more]));
-    assert.deepEqual(state.simulated, { configured: true, keys: "operator", dead_keys: [] });
-    assert.deepEqual(state.groq, { configured: false, keys: "operator", dead_keys: [] });
+    const { health, ...simulated } = state.simulated;
+    assert.deepEqual(simulated, { configured: true, keys: "operator", dead_keys: [] });
+    assert.deepEqual([health.state, health.why], ["unchecked", "checks are switched off (TOLLGATE_HEALTH_INTERVAL_S)"]);
+    assert.deepEqual(state.groq, { configured: false, keys: "operator", dead_keys: [], health: null });
     assert.equal(state.mistral, undefined);
   });
 

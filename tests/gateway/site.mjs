@@ -43,7 +43,8 @@ export const worstCase = (body) => Buffer.byteLength(JSON.stringify(body)) * PRI
 
 /**
  * @param {object} [options]
- * @param {Record<string, string | undefined>} [options.env]  variables; undefined unsets one
+ * @param {Record<string, string | undefined>} [options.env]  variables; undefined unsets one. Cron checks no provider
+ *   unless TOLLGATE_HEALTH_INTERVAL_S is set: tests count what providers are asked.
  * @param {(simulatorUrl: string) => object} [options.providers]  more providers
  * @param {object} [options.gateway]  more options of startGateway
  * @param {string} [options.stateDir]  folder for the state, removed at the end; one below the system's by default
@@ -52,7 +53,7 @@ export async function openSite({ env = {}, providers = () => ({}), gateway: more
   stateDir ??= await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
   const simulator = await startSimulator();
   const rows = JSON.stringify(providers(simulator.url));
-  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", ...env };
+  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", TOLLGATE_HEALTH_INTERVAL_S: "0", ...env };
   const site = new Site(simulator, { bundleDir: path.join(ROOT, "build"), stateDir, env: vars, ...more });
   try {
     await site.start();

@@ -6,7 +6,7 @@
 mod list;
 mod provider;
 
-pub use provider::{Auth, Provider, Quirk};
+pub use provider::{Auth, Health, Provider, Quirk};
 
 use crate::config::Config;
 use crate::map::Map as BTreeMap;
@@ -128,6 +128,19 @@ mod tests {
     }
 
     #[test]
+    fn what_checks_ask_for_tokens_has_a_price() {
+        let catalog = Catalog::new(None).unwrap();
+        for (name, provider) in catalog.providers() {
+            let named = provider.health_model.as_deref();
+            assert_eq!(provider.health() == Health::Tokens, named.is_some(), "{name}");
+            assert!(named.is_none_or(|model| catalog.price(name, model, Timestamp(0)).is_some()), "{name} {named:?}");
+        }
+        let health = |name: &str| catalog.provider(name).unwrap().health();
+        assert_eq!((health("openai"), health("bedrock")), (Health::Get("/models".into()), Health::Tokens));
+        assert_eq!((health("openrouter"), health("perplexity")), (Health::Get("/key".into()), Health::None));
+    }
+
+    #[test]
     fn models_have_prices_and_sizes() {
         let catalog = Catalog::new(None).unwrap();
         let id = |model: &str| catalog.price("openai", model, Timestamp(0)).map(|p| p.id.rsplit('/').next().unwrap_or("").to_owned());
@@ -151,6 +164,11 @@ mod tests {
             r#"{"A":{"base_url":"https://a","api_key_env":"K"}}"#,
             r#"{"a":{"base_url":"ftp://a","api_key_env":"K"}}"#,
             r#"{"a":{"base_url":"https://a/","api_key_env":"K"}}"#,
+            r#"{"a":{"base_url":"https://a","api_key_env":"K","health":"models"}}"#,
+            r#"{"a":{"base_url":"https://a","api_key_env":"K","health":"//b"}}"#,
+            r#"{"a":{"base_url":"https://a","api_key_env":"K","health":"/../b"}}"#,
+            r#"{"a":{"base_url":"https://a","api_key_env":"K","health":"/b?c"}}"#,
+            r#"{"a":{"base_url":"https://a","api_key_env":"K","health":"/b@c"}}"#,
         ] {
             assert!(Catalog::new(Some(bad)).is_err(), "{bad}");
         }

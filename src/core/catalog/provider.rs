@@ -1,6 +1,7 @@
 //! A provider as a row of data.
 
 use crate::dialect::{Dialect, embeddings};
+use crate::egress;
 use crate::price::PriceSpec;
 use crate::units::Tokens;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -41,6 +42,37 @@ pub struct Provider {
     /// Most output tokens of any of its models, where known.
     #[serde(default)]
     pub max_output_tokens: Option<Tokens>,
+    /// How it is checked, where not as others of its format.
+    #[serde(default)]
+    health: Option<Health>,
+    /// The model that is asked for one token, where it is checked so.
+    #[serde(default)]
+    pub health_model: Option<String>,
+}
+
+/// How cron finds out whether a provider is well.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum Health {
+    /// By a page below its address that costs nothing: `/models`.
+    Get(String),
+    /// By one token of a model.
+    Tokens,
+    /// Not at all.
+    None,
+}
+
+impl TryFrom<String> for Health {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Health, &'static str> {
+        match text.as_str() {
+            "tokens" => Ok(Health::Tokens),
+            "none" => Ok(Health::None),
+            path if path.starts_with('/') && egress::is_below(path) => Ok(Health::Get(text)),
+            _ => Err("`health` is a path such as `/models`, `tokens` or `none`"),
+        }
+    }
 }
 
 fn openai() -> Vec<Dialect> {
@@ -116,6 +148,8 @@ impl Provider {
             default_price: None,
             models: Vec::new(),
             max_output_tokens: None,
+            health: None,
+            health_model: None,
         }
     }
 
@@ -149,6 +183,14 @@ impl Provider {
             Some(Dialect::Gemini) => Auth::XGoogApiKey,
             Some(Dialect::Bedrock) => Auth::Aws,
             _ => Auth::Bearer,
+        })
+    }
+
+    /// How cron finds out whether it is well. Most list their models for free.
+    pub fn health(&self) -> Health {
+        self.health.clone().unwrap_or_else(|| match self.formats.first() {
+            Some(Dialect::Bedrock) => Health::Tokens,
+            _ => Health::Get("/models".to_owned()),
         })
     }
 

@@ -1,8 +1,10 @@
-//! The directory: which tenants exist, and what they told at the last tick. Never on a request's way.
+//! The directory: which tenants exist, what they told at the last tick, and how the operator's providers are.
+//! Never on a request's way.
 
+use crate::checks::{Change, Checked, Checks, Claim};
 use crate::ids::TenantId;
 use crate::protocol::Totals;
-use crate::units::Timestamp;
+use crate::units::{Millis, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Most tenants on one page.
@@ -49,6 +51,24 @@ pub enum DirectoryCommand {
     },
     /// The last cron run.
     LastCron,
+    /// Which health checks are due?
+    BeginChecks {
+        /// The least time between two of a provider.
+        interval: Millis,
+        /// What all of a day may cost.
+        budget: NanoUsd,
+        /// Random bits.
+        seed: u64,
+        /// The providers that can be checked, and what that costs at worst.
+        wanted: Vec<(String, NanoUsd)>,
+    },
+    /// What came of health checks.
+    EndChecks {
+        /// Each is taken in once.
+        results: Vec<Checked>,
+    },
+    /// What health checks have found.
+    Checks,
 }
 
 /// What the directory answers.
@@ -68,6 +88,21 @@ pub enum DirectoryReply {
     Cron {
         /// It.
         run: Option<CronRun>,
+    },
+    /// The health checks to make.
+    Claimed {
+        /// They.
+        claims: Vec<Claim>,
+    },
+    /// What health checks have changed.
+    Changed {
+        /// One entry for each provider whose state is another.
+        changes: Vec<Change>,
+    },
+    /// What health checks have found.
+    Checks {
+        /// All of it.
+        checks: Box<Checks>,
     },
     /// The message could not be read.
     Failed {

@@ -214,6 +214,12 @@ fn is_host(host: &str) -> bool {
     host.len() <= MAX_HOST && host.split('.').all(label)
 }
 
+/// Whether a path, joined to an address, leads to a place below it and nowhere else.
+pub fn is_below(path: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '/');
+    path.len() <= MAX_URL && path.chars().all(fits) && is_path(path)
+}
+
 fn read_port(digits: &str) -> Option<u16> {
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && !digits.starts_with('0');
     digits.parse().ok().filter(|_| plain)

@@ -1,5 +1,6 @@
 //! What worker isolates are told of targets: it travels with permits, so every byte counts.
 
+use crate::checks::Unreachable;
 use crate::route::Gate;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,9 @@ pub struct View {
     /// One row for each target, by name. Of what is not there nothing is known, and its breaker is closed.
     #[serde(rename = "r", default, skip_serializing_if = "Vec::is_empty")]
     pub rows: Vec<ViewRow>,
+    /// Providers that health checks find unreachable.
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub unreachable: Vec<Unreachable>,
 }
 
 /// What is known of a target. What is 0 is not written.
@@ -65,6 +69,11 @@ impl View {
     pub fn row(&self, target: &str) -> Option<&ViewRow> {
         self.rows.iter().find(|r| r.target == target)
     }
+
+    /// Whether health checks found a provider unreachable, lately.
+    pub fn is_unreachable(&self, provider: &str, now: Timestamp) -> bool {
+        self.unreachable.iter().any(|u| u.provider == provider && now < u.until)
+    }
 }
 
 /// A gate as one number: until when its breaker is open, or, negative, until when it is to be left alone.
@@ -103,5 +112,10 @@ mod tests {
         assert_eq!(view.row("p/n").unwrap().gate, Gate::Throttled(Timestamp(5)));
         assert_eq!(view.row("p/o").unwrap().gate, Gate::Closed);
         assert_eq!(view.row("p/x"), None);
+        let text = r#"{"n":7,"d":[{"p":"p","u":9}]}"#;
+        let view: View = serde_json::from_str(text).unwrap();
+        assert_eq!(serde_json::to_string(&view).unwrap(), text);
+        let found = [("p", 8), ("p", 9), ("q", 8)].map(|(p, now)| view.is_unreachable(p, Timestamp(now)));
+        assert_eq!(found, [true, false, false]);
     }
 }

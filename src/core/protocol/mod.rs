@@ -13,6 +13,7 @@ pub use secret::{NewSecret, SecretView};
 pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, ProviderRow, Totals, UsageRow, ViolationRow};
 
 use crate::budget::AccountKey;
+use crate::checks::Unreachable;
 use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
 use crate::map::Map as BTreeMap;
@@ -148,8 +149,13 @@ pub enum Command {
     },
     /// Somebody judges an answer.
     Feedback(Feedback),
-    /// Do what is due.
+    /// Do what is due. No provider is known to be unreachable.
     Tick,
+    /// Do what is due. Health checks find these providers unreachable.
+    TickBeside {
+        /// They.
+        unreachable: Vec<Unreachable>,
+    },
     /// Delete the tenant and all it stored.
     Delete,
 }

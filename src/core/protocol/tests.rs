@@ -59,6 +59,8 @@ fn additions_to_version_1_stay_readable() {
     }
     for command in [
         r#""providers""#,
+        r#""tick""#,
+        r#"{"tick_beside":{"unreachable":[{"p":"openai","u":9}]}}"#,
         r#"{"savings":{"from":1,"to":2}}"#,
         r#"{"decision":{"id":"01"}}"#,
         r#"{"decisions":{"after":"","limit":5}}"#,

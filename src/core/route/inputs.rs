@@ -165,6 +165,9 @@ pub struct Candidate {
     /// The rule of its provider that has nothing left: `limit:<id>`, `budget:<id>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// Whether health checks found its provider unreachable: it comes last.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub unreachable: bool,
 }
 
 impl Candidate {
@@ -189,6 +192,7 @@ impl Candidate {
             cached: 0,
             busy: 0,
             blocked: None,
+            unreachable: false,
         }
     }
 
@@ -265,6 +269,7 @@ impl Question<'_> {
             cached: row.cached,
             busy: self.busy.get(&fresh.target).copied().unwrap_or(0),
             blocked: self.blocked.get(&target.provider).cloned(),
+            unreachable: self.view.is_unreachable(&target.provider, self.at),
             ..fresh
         };
         known.costing(target, self.ask)

@@ -45,7 +45,7 @@ pub struct Decision {
     /// Targets that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,
-    /// What else decided: `session`, `probe`, `explore`, `slow`, `context`.
+    /// What else decided: `session`, `unreachable`, `probe`, `explore`, `slow`, `context`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<String>,
 }
@@ -106,6 +106,18 @@ pub fn decide(inputs: &Inputs) -> Decision {
     note_if(!note.is_empty(), note);
     let stuck = if inputs.route.affinity && peers > 1 && note != "explore" { stick(inputs, &mut places, peers) } else { false };
     note_if(stuck, "session");
+    // Health checks may be wrong about this tenant's requests: what they find unreachable is not left out, only last.
+    let unreachable = |index: &usize| inputs.candidates.get(*index).is_some_and(|c| c.unreachable);
+    let last = places.iter().filter(|p| unreachable(&p.index)).count();
+    note_if(last > 0 && last < places.len(), "unreachable");
+    let (mut first, behind): (Vec<Place>, Vec<Place>) = places.iter().partition(|p| !unreachable(&p.index));
+    first.extend(behind);
+    places = first;
+    for list in [&mut context, &mut policy] {
+        let (mut first, behind): (Vec<usize>, Vec<usize>) = list.iter().partition(|index| !unreachable(index));
+        first.extend(behind);
+        *list = first;
+    }
     // Whether a target has recovered is found out by the one request that may ask it.
     let probe = |p: &Place| inputs.candidates.get(p.index).is_some_and(|c| c.gate == Gate::Probe);
     let probes = places.iter().any(probe);

@@ -202,7 +202,10 @@ fn known(inputs: &Inputs, role: Role, target: &Target) -> Candidate {
     let same_role = inputs.candidates.iter().find(|c| c.target == fresh.target && c.role == role);
     // A rule of the provider that had nothing left then has nothing left for its other models either.
     let of_provider = format!("{}/", target.provider);
-    let blocked = inputs.candidates.iter().find(|c| c.target.starts_with(&of_provider)).and_then(|c| c.blocked.clone());
+    let neighbour = inputs.candidates.iter().find(|c| c.target.starts_with(&of_provider));
+    let blocked = neighbour.and_then(|c| c.blocked.clone());
+    // Nor does it answer for them.
+    let unreachable = neighbour.is_some_and(|c| c.unreachable);
     let seen = match same_role.or_else(|| candidate(inputs, &fresh.target)) {
         Some(c) => Candidate {
             feedback: c.feedback,
@@ -213,9 +216,10 @@ fn known(inputs: &Inputs, role: Role, target: &Target) -> Candidate {
             cached: c.cached,
             busy: c.busy,
             blocked,
+            unreachable,
             ..fresh
         },
-        None => Candidate { blocked, ..fresh },
+        None => Candidate { blocked, unreachable, ..fresh },
     };
     seen.costing(target, &inputs.ask)
 }

@@ -6,6 +6,7 @@ mod strategies;
 
 use super::*;
 use crate::catalog::Catalog;
+use crate::checks::Unreachable;
 use crate::config::{Capability, Config, Quality};
 use crate::failure::Failure;
 use crate::perf::{View, ViewRow};
@@ -113,10 +114,47 @@ fn the_same_inputs_give_the_same_bytes() {
     }
 }
 
+#[test]
+fn what_health_checks_find_unreachable_comes_last_and_is_never_left_out() {
+    let unreachable = |asked: &mut Asked, provider: &str, until: i64| {
+        asked.view.unreachable.push(Unreachable { provider: provider.to_owned(), until: Timestamp(until) });
+    };
+    let mut asked = Asked::new(r#"{"targets":["p/a","q/b","p/c"],"context_fallbacks":["p/d","q/e"],"policy_fallbacks":["p/f","q/g"]}"#);
+    unreachable(&mut asked, "p", 1_000_001);
+    let decision = asked.decide(1);
+    assert_eq!(decision.order, ["q/b", "p/a", "p/c"]);
+    assert_eq!(
+        (decision.context.as_slice(), decision.policy.as_slice()),
+        (["q/e".into(), "p/d".into()].as_slice(), ["q/g".into(), "p/f".into()].as_slice())
+    );
+    assert_eq!((decision.notes.as_slice(), decision.dropped.len()), (["unreachable".to_owned()].as_slice(), 0));
+    assert_eq!(decision.summary("a"), "alias=a strategy=ordered by=unreachable");
+    // What was recorded decides the same again, and another configuration knows it of the provider's other models.
+    let inputs = asked.inputs(1);
+    let again: Inputs = serde_json::from_str(&serde_json::to_string(&inputs).unwrap()).unwrap();
+    assert_eq!(serde_json::to_string(&decide(&again)).unwrap(), serde_json::to_string(&decision).unwrap());
+    let other = rebuilt(&inputs, &planned(r#"{"targets":["p/new","q/new"]}"#, ""), 4);
+    assert_eq!(decide(&other).order, ["q/new", "p/new"]);
+    // A session does not stay there; the one probe of a breaker goes there all the same.
+    asked.ask = asked.ask.clone().in_session("k", "s");
+    asked.plan.route.strategy = Strategy::Weighted;
+    assert!((0..50).all(|seed| asked.order(seed)[0] == "q/b"));
+    asked.probe = Some("p/c".to_owned());
+    assert_eq!(asked.order(1)[0], "p/c");
+    // Nothing to choose is nothing to tell.
+    for (targets, until) in
+        [(r#"{"targets":["p/a"]}"#, 1_000_001), (r#"{"targets":["p/a","p/b"]}"#, 1_000_001), (r#"{"targets":["p/a","q/b"]}"#, 1_000_000)]
+    {
+        let mut asked = Asked::new(targets);
+        unreachable(&mut asked, "p", until);
+        assert_eq!((asked.order(1)[0].as_str(), asked.decide(1).notes.len()), ("p/a", 0), "{targets}");
+    }
+}
+
 /// Bytes on disk: what was recorded once is explained and replayed for as long as it is kept.
 #[test]
 fn records_stay_readable() {
-    let inputs = r#"{"model":"a","config":3,"at":5,"seed":"18446744073709551615","route":{"strategy":"weighted"},"ask":{"input":10,"output":20,"most_input":40,"choices":1,"stream":true,"needs":["tools"],"metadata":{"team":"red"},"session":"9","max_cost":7},"candidates":[{"target":"p/m","weight":1,"quality":0.5,"price":"tenant:p/m","cost":5,"worst":6},{"target":"q/n","role":"context","weight":2,"quality":0.8,"feedback":-7,"tags":["eu"],"context":8000,"lacks":["tools"],"price":"x","cost":1,"worst":2,"gate":{"open":9},"first_ms":3,"total_ms":4,"errors":5,"cached":8,"busy":6,"blocked":"limit:rpm"}]}"#;
+    let inputs = r#"{"model":"a","config":3,"at":5,"seed":"18446744073709551615","route":{"strategy":"weighted"},"ask":{"input":10,"output":20,"most_input":40,"choices":1,"stream":true,"needs":["tools"],"metadata":{"team":"red"},"session":"9","max_cost":7},"candidates":[{"target":"p/m","weight":1,"quality":0.5,"price":"tenant:p/m","cost":5,"worst":6},{"target":"q/n","role":"context","weight":2,"quality":0.8,"feedback":-7,"tags":["eu"],"context":8000,"lacks":["tools"],"price":"x","cost":1,"worst":2,"gate":{"open":9},"first_ms":3,"total_ms":4,"errors":5,"cached":8,"busy":6,"blocked":"limit:rpm","unreachable":true}]}"#;
     let read: Inputs = serde_json::from_str(inputs).unwrap();
     assert_eq!(serde_json::to_string(&read).unwrap(), inputs);
     let decision = r#"{"order":["p/m"],"context":["q/n"],"policy":["q/o"],"strategy":"weighted","rule":2,"scores":{"p/m":12},"dropped":[{"target":"q/n","reason":{"tags":{"missing":["eu"]}}},{"target":"q/n","reason":{"capability":{"lacks":["tools"]}}},{"target":"q/n","reason":{"context":{"tokens":9,"window":8}}},{"target":"q/n","reason":{"limit":{"rule":"limit:rpm"}}},{"target":"q/n","reason":{"price":{"worst":2,"cap":1}}},{"target":"q/n","reason":{"quality":{"quality":0.4,"floor":0.5}}},{"target":"q/n","reason":{"breaker":{"until":9}}},{"target":"q/n","reason":{"throttled":{"until":9}}}],"notes":["session"]}"#;

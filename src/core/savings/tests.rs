@@ -135,6 +135,7 @@ fn advice_tells_costs_with_quality_and_latency_beside_them() {
             ViewRow { target: "q/cheap".to_owned(), quality: 50, first_ms: 300, total_ms: 900, errors: 20, ..ViewRow::default() },
             ViewRow { target: "q/cached".to_owned(), cached: 1_000, ..ViewRow::default() },
         ],
+        ..View::default()
     };
     let advice = advise(&[traffic, noise], &plan, &others, &view);
     let told: Vec<_> = advice.iter().map(|a| (a.target.as_str(), a.cost.get(), a.saves.get())).collect();

@@ -4,6 +4,7 @@
 use super::facts::{Fact, Line, LineKind, TargetHealth};
 use super::{Tenant, Write};
 use crate::breaker::State;
+use crate::checks::Unreachable;
 use crate::config::{BreakerPolicy, Config, Route, Strategy, split_target};
 use crate::ids::PermitId;
 use crate::map::{Map as BTreeMap, sort_by};
@@ -17,6 +18,8 @@ use std::collections::VecDeque;
 pub const MAX_HEALTH: usize = 128;
 /// Most regions of a target.
 pub const MAX_REGIONS: usize = 4;
+/// Most unreachable providers that isolates are told of.
+const MAX_UNREACHABLE: usize = 32;
 /// Longest name of a region.
 const MAX_REGION: usize = 16;
 /// Most requests that are remembered to have been judged.
@@ -49,6 +52,8 @@ struct Told {
     perf: bool,
     /// Whether the configuration of this version makes use of latencies.
     wanted: Option<(u64, bool)>,
+    /// Providers that health checks found unreachable.
+    unreachable: Vec<Unreachable>,
 }
 
 impl Health {
@@ -95,6 +100,15 @@ impl Health {
         }
     }
 
+    /// What health checks found. Cron tells it each minute, so it need not be stored.
+    pub fn found(&mut self, mut unreachable: Vec<Unreachable>) {
+        unreachable.truncate(MAX_UNREACHABLE);
+        if self.told.unreachable != unreachable {
+            self.told.unreachable = unreachable;
+            self.told.gates = true;
+        }
+    }
+
     /// The target, made if it is not there.
     fn target(&mut self, now: Timestamp, name: &str) -> &mut TargetHealth {
         if self.targets.len() >= MAX_HEALTH && !self.targets.contains_key(name) {
@@ -134,13 +148,18 @@ impl Health {
             }
         };
         let due = self.told.version == 0 || now.since(self.told.at) >= VIEW_EVERY;
-        let nothing = self.open == 0 && !wanted && self.told.version == 0;
+        let nothing = self.open == 0 && self.told.unreachable.is_empty() && !wanted && self.told.version == 0;
         if (self.told.gates && !nothing) || (self.told.perf && wanted && due) || (self.told.version == 0 && seen.version != 0) {
             // A life's number is larger than that of any before, so no version comes twice.
             self.told.version = self.told.version.saturating_add(1).max(life.saturating_mul(VERSIONS));
             (self.told.gates, self.told.perf, self.told.at) = (false, false, now);
         }
-        (seen.version != self.told.version).then(|| View { version: self.told.version, rows: self.view_rows(now, wanted, &seen.region) })
+        (seen.version != self.told.version).then(|| {
+            // Where the tenant has its own address, others' tell nothing of it.
+            let elsewhere = |u: &&Unreachable| config.providers.get(&u.provider).is_some_and(|own| own.base_url.is_some());
+            let unreachable = self.told.unreachable.iter().filter(|u| now < u.until && !elsewhere(u)).cloned().collect();
+            View { version: self.told.version, rows: self.view_rows(now, wanted, &seen.region), unreachable }
+        })
     }
 
     fn view_rows(&self, now: Timestamp, wanted: bool, from: &str) -> Vec<ViewRow> {

@@ -45,6 +45,7 @@ pub use violations::top;
 use decisions::day;
 use ledger::Ledger;
 
+use crate::checks::Unreachable;
 use crate::config::{Config, Scope};
 use crate::map::Map as BTreeMap;
 use crate::protocol::{Command, Reply};
@@ -179,7 +180,8 @@ impl Tenant {
             Command::Decision { id } => Answer::Read(Query::Decision { id }),
             Command::Decisions { after, limit } => Answer::Read(Query::Decisions { after, limit: limit.clamp(1, MAX_PAGE) }),
             Command::Feedback(feedback) => Answer::Reply(self.feedback(now, &feedback, &mut writes)),
-            Command::Tick => Answer::Reply(self.tick(now, &mut writes)),
+            Command::Tick => Answer::Reply(self.tick(now, Vec::new(), &mut writes)),
+            Command::TickBeside { unreachable } => Answer::Reply(self.tick(now, unreachable, &mut writes)),
             Command::Delete => {
                 // The next life of this name must not take the permits of this one for its own.
                 let epoch = self.ledger.epoch;
@@ -288,10 +290,11 @@ impl Tenant {
     }
 
     /// Due work, at most once an hour.
-    fn tick(&mut self, now: Timestamp, writes: &mut Vec<Write>) -> Reply {
+    fn tick(&mut self, now: Timestamp, unreachable: Vec<Unreachable>, writes: &mut Vec<Write>) -> Reply {
         if self.config.is_none() {
             return Reply::NoTenant;
         }
+        self.ledger.health.found(unreachable);
         self.sweep(now, writes);
         let hour = crate::budget::Period::Hour.start(now);
         let cleaned = self.ledger.totals.cleaned_at.is_none_or(|at| at < hour);

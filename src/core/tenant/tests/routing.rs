@@ -1,6 +1,7 @@
 //! Breakers, performance, savings, records and feedback, as the object keeps and tells them.
 
 use super::*;
+use crate::checks::Unreachable;
 use crate::perf::{Seen, View};
 use crate::protocol::{Feedback, ProviderRow, TokenBound};
 use crate::retry::Class;
@@ -89,6 +90,32 @@ fn an_open_breaker_is_told_at_once_and_probed_by_one() {
     isolate.report(&probe, attempt(5));
     isolate.ask("fast");
     assert_eq!((isolate.gate("p/m"), isolate.row("p/m").state.as_str()), (Gate::Closed, "closed"));
+}
+
+#[test]
+fn what_health_checks_found_is_told_with_the_next_permit() {
+    let mut isolate = Isolate::new(
+        r#"{"models":{"fast":{"targets":["p/m","q/n"]}},"providers":{"mine":{"base_url":"https://llm.example.com/v1","format":"openai","auth":"none"}}}"#,
+    );
+    let found = |provider: &str| Unreachable { provider: provider.to_owned(), until: Timestamp(START + 600_000) };
+    let tick = |isolate: &mut Isolate, all: &[&str]| {
+        let unreachable: Vec<Unreachable> = all.iter().map(|p| found(p)).collect();
+        let command = if all.is_empty() { Command::Tick } else { Command::TickBeside { unreachable } };
+        assert!(matches!(isolate.desk.ask(command), Reply::Ticked { .. }));
+        isolate.ask("fast").view.map(|view| view.unreachable)
+    };
+    assert_eq!(tick(&mut isolate, &[]), None, "nothing to tell");
+    // Of the tenant's own address the operator's checks know nothing.
+    assert_eq!(tick(&mut isolate, &["mine", "p"]), Some(vec![found("p")]));
+    assert_eq!(tick(&mut isolate, &["mine", "p"]), None, "told once");
+    // A new life knows nothing until cron tells it again.
+    isolate.desk.crash();
+    assert_eq!(isolate.ask("fast").view.map(|view| view.unreachable), Some(Vec::new()));
+    assert_eq!(tick(&mut isolate, &["p"]), Some(vec![found("p")]));
+    assert_eq!(tick(&mut isolate, &[]), Some(Vec::new()));
+    let many: Vec<String> = (0..100).map(|i| format!("p{i}")).collect();
+    let told = tick(&mut isolate, &many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(told.map(|told| told.len()), Some(32));
 }
 
 #[test]
