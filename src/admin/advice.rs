@@ -25,8 +25,8 @@ pub(super) async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head, te
     let model =
         head.query("model").filter(|m| !m.is_empty()).ok_or_else(|| wrong("model", "is missing: name an alias, or `provider/model`"))?;
     let named = targets(head)?;
-    let Reply::Configuration { config, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
-    let catalog = isolate.catalog.for_tenant(&config);
+    let Reply::Configuration { config, prices, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
+    let catalog = isolate.catalog_for(&config, prices);
     let now = world.now();
     let planned = plan(&model, &config, &catalog, now).map_err(|e| wrong("model", reason(&e)))?;
     let mut others: Vec<Target> = Vec::with_capacity(named.len());

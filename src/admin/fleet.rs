@@ -1,6 +1,6 @@
 //! All tenants at a glance, and the cron run that keeps them tidy.
 
-use super::{Answer, directory, tenants};
+use super::{Answer, directory, prices, tenants};
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
@@ -28,6 +28,7 @@ pub(super) async fn get<W: World>(world: &W, head: &Head) -> Answer<W> {
 /// or missed run changes nothing.
 pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
     let (mut ticked, mut cleaned, mut failed) = (0_u64, 0_u64, 0_u64);
+    let book = prices::book(world, None).await.ok().flatten();
     let mut after = None;
     loop {
         let Ok(DirectoryReply::Tenants { tenants, more }) =
@@ -38,7 +39,11 @@ pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Time
         };
         for row in &tenants {
             match ask(world, &row.tenant, Command::Tick).await {
-                Ok(Reply::Ticked { cleaned: did, totals }) => {
+                Ok(Reply::Ticked { cleaned: did, totals, prices: known }) => {
+                    // It was created, or could not be asked, when they changed.
+                    if let Some(book) = book.as_ref().filter(|book| known < book.version) {
+                        failed = failed.saturating_add(u64::from(prices::tell(world, &row.tenant, book).await.is_err()));
+                    }
                     ticked = ticked.saturating_add(1);
                     cleaned = cleaned.saturating_add(u64::from(did));
                     let told = DirectoryCommand::Told { tenant: row.tenant.clone(), totals };

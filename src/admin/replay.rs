@@ -36,7 +36,7 @@ struct Post {
 }
 
 pub(super) async fn run<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId) -> Answer<W> {
-    let Reply::Configuration { version, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
+    let Reply::Configuration { version, prices, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
     let post: Post = body(world, head).await?;
     let config: Config = object(post.config.get().as_bytes())?;
     check(isolate, &config)?;
@@ -45,7 +45,7 @@ pub(super) async fn run<W: World>(world: &W, isolate: &Isolate, head: &Head, ten
         return Err(wrong("limit", format!("is a whole number between 1 and {MAX_RECORDS}")));
     }
     let mut range = Range::read(post.from.as_deref(), post.to.as_deref(), post.cursor.as_deref())?;
-    let catalog = isolate.catalog.for_tenant(&config);
+    let catalog = isolate.catalog_for(&config, prices);
     let (mut sum, mut more) = (Sum::default(), None);
     while left > 0 {
         let (records, next) = page(world, tenant, &range, u32::try_from(left).unwrap_or(u32::MAX).min(MAX_PAGE)).await?;

@@ -74,7 +74,7 @@ pub async fn admit<W: World + Clone + 'static>(
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
-            Reply::Configuration { version, config, secrets, .. } => isolate.learn(&caller.tenant, version, *config, secrets),
+            Reply::Configuration { version, config, secrets, prices, .. } => isolate.learn(&caller.tenant, version, *config, secrets, prices),
             _ => return Err(Failure::InvalidApiKey),
         },
     };
@@ -142,9 +142,9 @@ pub async fn admit<W: World + Clone + 'static>(
                     next = steps.next(world.now(), &why);
                 }
             }
-            Ok(Reply::Configuration { version, config, secrets, .. }) if changes < MAX_CHANGES => {
+            Ok(Reply::Configuration { version, config, secrets, prices, .. }) if changes < MAX_CHANGES => {
                 changes = changes.saturating_add(1);
-                known = isolate.learn(&caller.tenant, version, *config, secrets);
+                known = isolate.learn(&caller.tenant, version, *config, secrets, prices);
                 decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
             }
             Ok(Reply::Replay { stored: Some(stored) }) => return Ok(Verdict::Repeat(stored)),

@@ -41,6 +41,9 @@ pub struct Provider {
     /// Most output tokens of any of its models, where known.
     #[serde(default)]
     pub max_output_tokens: Option<Tokens>,
+    /// Whether it is a tenant's own: no price of the operator's holds there.
+    #[serde(skip)]
+    pub(super) of_tenant: bool,
 }
 
 fn openai() -> Vec<Dialect> {
@@ -102,7 +105,7 @@ pub enum Quirk {
 }
 
 impl Provider {
-    /// A provider that speaks `format` at this address, of which nothing else is known.
+    /// A tenant's own provider that speaks `format` at this address, of which nothing else is known.
     pub fn at(base_url: String, format: Dialect, auth: Option<Auth>) -> Provider {
         Provider {
             base_url,
@@ -116,6 +119,7 @@ impl Provider {
             default_price: None,
             models: Vec::new(),
             max_output_tokens: None,
+            of_tenant: true,
         }
     }
 

@@ -1,12 +1,16 @@
 //! The directory: which tenants exist, and what they told at the last tick. Never on a request's way.
 
 use crate::ids::TenantId;
+use crate::price::{PriceBook, PriceSpec};
 use crate::protocol::Totals;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Most tenants on one page.
 pub const MAX_PAGE: usize = 100;
+/// Versions of the operator's prices that are kept, so that the price of an older charge can be looked up.
+pub const MAX_BOOKS: u64 = 100;
 
 /// What is asked of the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +53,20 @@ pub enum DirectoryCommand {
     },
     /// The last cron run.
     LastCron,
+    /// The operator's prices.
+    Prices {
+        /// This version of them; the latest if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
+    },
+    /// Store the operator's prices, validated, as the next version.
+    PutPrices {
+        /// All of them.
+        prices: BTreeMap<String, PriceSpec>,
+        /// Only if this version is current.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_match: Option<u64>,
+    },
 }
 
 /// What the directory answers.
@@ -68,6 +86,17 @@ pub enum DirectoryReply {
     Cron {
         /// It.
         run: Option<CronRun>,
+    },
+    /// The operator's prices. Version 0 where there were never any; nothing where the version asked for is
+    /// not kept.
+    Prices {
+        /// They.
+        book: Option<Box<PriceBook>>,
+    },
+    /// The prices are not at the expected version.
+    Conflict {
+        /// The version that they are at.
+        current: u64,
     },
     /// The message could not be read.
     Failed {

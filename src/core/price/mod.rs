@@ -4,11 +4,13 @@
 //! every price with at most six decimals per million tokens is exact. A cost is summed in 128 bits
 //! and rounded once, half up, to nano-dollars.
 
+mod book;
 mod rates;
 mod spec;
 #[cfg(test)]
 mod tests;
 
+pub use book::{MAX_BOOK, PriceBook};
 pub use rates::{RateText, Rates};
 pub use spec::PriceSpec;
 
