@@ -331,7 +331,7 @@ impl Store {
     pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
             return Ok(match query {
-                Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
+                Query::Usage { .. } | Query::Targets { .. } => Reply::Usage { rows: Vec::new() },
                 Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
                 Query::Answer { .. } => Reply::Replay { stored: None },
                 Query::Savings { .. } => Reply::Savings { rows: Vec::new() },
@@ -342,6 +342,7 @@ impl Store {
         self.prepare()?;
         match query {
             Query::Usage { from, to } => self.usage(*from, *to).map(|rows| Reply::Usage { rows }),
+            Query::Targets { from, to } => self.targets(*from, *to).map(|rows| Reply::Usage { rows }),
             Query::Violations { from, to } => {
                 let rows = self.violations(*from, *to)?;
                 Ok(Reply::Violations { top: top(&rows), rows })

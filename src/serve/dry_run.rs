@@ -45,6 +45,7 @@ pub async fn answer<W: World>(
         known: &known,
         plan: &decided.plan,
         tokens: tokens(&decided, call, None),
+        tier: decided.tier,
         probe: None,
         blocked: &blocked,
         seed: facts.seed,

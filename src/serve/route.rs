@@ -9,6 +9,7 @@ use tollgate_core::config::{Capability, Route};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::plan::{Plan, Target};
+use tollgate_core::price::TierAsked;
 use tollgate_core::route::{Ask, Decision, Gate, Inputs, Question, decide, refused};
 use tollgate_core::units::{NanoUsd, Timestamp};
 
@@ -39,6 +40,8 @@ pub struct Wanted<'a> {
     pub plan: &'a Plan,
     /// Input and output tokens at most.
     pub tokens: (u64, Option<u64>),
+    /// The service tiers that it may be served in.
+    pub tier: TierAsked,
     /// The target that its permit lets it probe.
     pub probe: Option<&'a str>,
     /// Providers of which a rule has nothing left.
@@ -117,6 +120,7 @@ pub fn inputs(isolate: &Isolate, wanted: &Wanted<'_>, now: Timestamp) -> Inputs 
         needs: needs(call),
         metadata: call.metadata.clone(),
         max_cost: call.max_cost,
+        tier: wanted.tier,
         ..Ask::new(bytes, most_input, most_output, call.request.choices)
     }
     .in_session(wanted.key, &call.session);

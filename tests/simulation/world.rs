@@ -151,7 +151,7 @@ impl World {
                 }
                 Reply::Done
             }
-            Answer::Read(Query::Violations { .. } | Query::Savings { .. } | Query::Decision { .. } | Query::Decisions { .. }) => {
+            Answer::Read(Query::Violations { .. } | Query::Targets { .. } | Query::Savings { .. } | Query::Decision { .. } | Query::Decisions { .. }) => {
                 Reply::Done
             }
             Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.store.answers.get(&(key, hash)).cloned() },

@@ -112,6 +112,13 @@ pub enum Command {
         /// Before this time.
         to: Timestamp,
     },
+    /// Usage counters of these minutes together, by target and outcome.
+    Targets {
+        /// From this minute on.
+        from: Timestamp,
+        /// Before this time.
+        to: Timestamp,
+    },
     /// Who was denied by which rule, by minute.
     Violations {
         /// From this minute on.

@@ -60,6 +60,7 @@ fn additions_to_version_1_stay_readable() {
     for command in [
         r#""providers""#,
         r#"{"savings":{"from":1,"to":2}}"#,
+        r#"{"targets":{"from":1,"to":2}}"#,
         r#"{"decision":{"id":"01"}}"#,
         r#"{"decisions":{"after":"","limit":5}}"#,
         r#"{"feedback":{"request":"01","target":"p/m","score":900}}"#,

@@ -178,6 +178,12 @@ impl Tenant {
                 }
                 Answer::Read(Query::Usage { from, to })
             }
+            Command::Targets { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, self.idle(now), &mut writes);
+                }
+                Answer::Read(Query::Targets { from, to })
+            }
             Command::Savings { from, to } => {
                 if self.config.is_some() {
                     self.snapshot(now, self.idle(now), &mut writes);

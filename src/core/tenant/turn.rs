@@ -110,6 +110,13 @@ pub enum Query {
         /// Hash of the idempotency key.
         hash: String,
     },
+    /// Minute counters in `[from, to)` together, by target and outcome.
+    Targets {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
+    },
     /// Sums of savings of the days in `[from, to)`.
     Savings {
         /// From.
