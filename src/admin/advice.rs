@@ -10,7 +10,6 @@ use crate::isolate::Isolate;
 use crate::ports::World;
 use crate::serve::identify::ask;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
 use tollgate_core::config::split_target;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
@@ -29,8 +28,8 @@ const MAX_MODELS: usize = 50;
 struct Known<'a> {
     rows: &'a [SavingsRow],
     view: View,
-    /// By target: what came of its attempts in the period.
-    period: BTreeMap<String, Period>,
+    /// By target: what came of its attempts in the period. In order: the store sorts them.
+    period: Vec<(String, Period)>,
 }
 
 /// How a target did in the period.
@@ -66,7 +65,9 @@ pub(super) async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head, te
         (Some(model), Some(planned)) => with(span, known.report(model, planned, &others)),
         _ => {
             // All models that were asked for, as they would be planned now. Of one that is gone there is nothing to say.
-            let models: BTreeSet<&str> = rows.iter().filter(|r| r.cause == "actual").map(|r| r.model.as_str()).collect();
+            let mut models: Vec<&str> = rows.iter().filter(|r| r.cause == "actual").map(|r| r.model.as_str()).collect();
+            models.sort_unstable();
+            models.dedup();
             let planned = models.iter().filter_map(|model| Some((*model, plan(model, &config, &catalog, now).ok()?)));
             let reports: Vec<Value> = planned.take(MAX_MODELS).map(|(model, plan)| known.report(model, &plan, &others)).collect();
             with(span, json!({ "truncated": models.len() > MAX_MODELS, "data": reports }))
@@ -84,12 +85,16 @@ fn with(mut one: Value, other: Value) -> Value {
 }
 
 impl Known<'_> {
+    fn period(&self, target: &str) -> Period {
+        self.period.iter().find(|(name, _)| name == target).map_or_else(Period::default, |(_, period)| *period)
+    }
+
     fn report(&self, model: &str, planned: &Plan, others: &[Target]) -> Value {
         let rows: Vec<SavingsRow> = self.rows.iter().filter(|r| r.cause == "actual" && r.model == model).cloned().collect();
         let mut sum = SavingsRow::default();
         rows.iter().for_each(|row| sum.add(row));
         let advice = advise(&rows, planned, others, &self.view);
-        let data: Vec<Value> = advice.iter().map(|a| row(a, self.period.get(&a.target).copied().unwrap_or_default())).collect();
+        let data: Vec<Value> = advice.iter().map(|a| row(a, self.period(&a.target))).collect();
         json!({
             // Requests are summed up for models with a baseline only.
             "model": model, "baseline": planned.baseline.as_ref().map(|b| b.name()), "actual_usd": sum.amount.to_string(),
@@ -100,8 +105,8 @@ impl Known<'_> {
 }
 
 /// Counters by target and outcome as what came of the targets' attempts.
-fn by_target(rows: &[UsageRow]) -> BTreeMap<String, Period> {
-    let mut all: BTreeMap<String, Period> = BTreeMap::new();
+fn by_target(rows: &[UsageRow]) -> Vec<(String, Period)> {
+    let mut all: Vec<(String, Period)> = Vec::new();
     for UsageRow { provider, model, outcome, counts, .. } in rows {
         let Some(failed) = (match outcome.as_str() {
             "ok" => Some(false),
@@ -111,7 +116,11 @@ fn by_target(rows: &[UsageRow]) -> BTreeMap<String, Period> {
         }) else {
             continue;
         };
-        let period = all.entry(format!("{provider}/{model}")).or_default();
+        let target = format!("{provider}/{model}");
+        if all.last().is_none_or(|(last, _)| *last != target) {
+            all.push((target, Period::default()));
+        }
+        let Some((_, period)) = all.last_mut() else { continue };
         period.attempts = period.attempts.saturating_add(counts.requests);
         if failed {
             period.failed = period.failed.saturating_add(counts.requests);
@@ -225,8 +234,9 @@ mod tests {
             row("y", "cut", 1, 5),
         ];
         let all = by_target(&rows);
-        assert_eq!(all["p/x"], Period { attempts: 5, failed: 2, answered: 3, answered_ms: 600 });
-        assert_eq!(all["p/y"], Period { attempts: 1, failed: 1, answered: 0, answered_ms: 0 });
+        let x = Period { attempts: 5, failed: 2, answered: 3, answered_ms: 600 };
+        let y = Period { attempts: 1, failed: 1, answered: 0, answered_ms: 0 };
+        assert_eq!(all, [("p/x".to_owned(), x), ("p/y".to_owned(), y)]);
         let advice = Advice {
             target: "p/x".to_owned(),
             cost: tollgate_core::units::NanoUsd::ZERO,
@@ -238,7 +248,7 @@ mod tests {
             errors: 0,
             observed: false,
         };
-        let told = super::row(&advice, all["p/x"])["period"].clone();
+        let told = super::row(&advice, x)["period"].clone();
         assert_eq!(told, json!({ "attempts": 5, "failed": 2, "error_rate": 0.4, "mean_ms": 200 }));
         let none = super::row(&advice, Period::default())["period"].clone();
         assert_eq!(none, json!({ "attempts": 0, "failed": 0, "error_rate": null, "mean_ms": null }));

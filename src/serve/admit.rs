@@ -77,7 +77,9 @@ pub async fn admit<W: World + Clone + 'static>(
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
-            Reply::Configuration { version, config, secrets, prices, .. } => isolate.learn(&caller.tenant, version, *config, secrets, prices),
+            Reply::Configuration { version, config, secrets, prices, .. } => {
+                isolate.learn(&caller.tenant, version, *config, secrets, prices)
+            }
             _ => return Err(Failure::InvalidApiKey),
         },
     };

@@ -41,7 +41,9 @@ impl Bid {
         let choices = call.request.choices.max(1);
         let most = decided.tokens.output.checked_div(choices).unwrap_or(0);
         // The cost grows with the output: the largest that fits, by bisection.
-        let fits = |each: u64| decided.held().worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices, decided.tier).0 <= cost;
+        let fits = |each: u64| {
+            decided.held().worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices, decided.tier).0 <= cost
+        };
         let (mut low, mut high) = (0_u64, most);
         while low < high {
             let middle = low.midpoint(high).saturating_add(1).min(high);

@@ -38,9 +38,7 @@ fn every_row_can_be_read() {
             let words = ["from", "request", "flex", "batch", "priority"];
             let known = |field: &str| {
                 field.split_once(' ').is_some_and(|(w, rest)| {
-                    words.contains(&w)
-                        || (When::read(Box::leak(w.to_owned().into_boxed_str())).is_some()
-                            && with_steps(rest).is_some())
+                    words.contains(&w) || (When::read(Box::leak(w.to_owned().into_boxed_str())).is_some() && with_steps(rest).is_some())
                 })
             };
             assert!(row.more.is_empty() || row.more.split('|').all(known), "{text}");

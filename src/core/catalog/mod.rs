@@ -184,7 +184,9 @@ mod tests {
     #[test]
     fn the_operators_prices_go_before_the_lists_and_after_the_tenants() {
         let known = r#"{"sim":{"base_url":"http://127.0.0.1:1/v1","api_key_env":"K","default_price":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#;
-        let rows = format!(r#"{{"openai/gpt-4o":{ONE},"sim/*":{ONE},"sim/x":{{"input_usd_per_mtok":"3","output_usd_per_mtok":"4"}},"groq/*":{ONE},"own/*":{ONE}}}"#);
+        let rows = format!(
+            r#"{{"openai/gpt-4o":{ONE},"sim/*":{ONE},"sim/x":{{"input_usd_per_mtok":"3","output_usd_per_mtok":"4"}},"groq/*":{ONE},"own/*":{ONE}}}"#
+        );
         let id = |config: &str, name: &str| {
             let config: Config = serde_json::from_str(config).unwrap();
             let catalog = Catalog::new(Some(known)).unwrap().for_tenant(&config, book(&rows));
@@ -208,7 +210,9 @@ mod tests {
 
     #[test]
     fn a_model_that_only_the_operator_has_a_price_for_is_listed() {
-        let catalog = Catalog::new(None).unwrap().for_tenant(&Config::default(), book(&format!(r#"{{"groq/new":{ONE},"groq/*":{ONE},"openai/o":{ONE}}}"#)));
+        let catalog = Catalog::new(None)
+            .unwrap()
+            .for_tenant(&Config::default(), book(&format!(r#"{{"groq/new":{ONE},"groq/*":{ONE},"openai/o":{ONE}}}"#)));
         let models = catalog.models("groq");
         assert!(models.contains(&"new".to_owned()) && !models.contains(&"o".to_owned()) && !models.contains(&"*".to_owned()));
     }

@@ -7,9 +7,9 @@
 use super::Dialect;
 use super::common::Usage;
 use super::json::Json;
+use super::openai::request::{changed, span, top_level, utf8, wrong};
 use super::openai::{Wrong, tier};
 use crate::price::TierAsked;
-use super::openai::request::{changed, span, top_level, utf8, wrong};
 use serde::Deserialize;
 
 /// Most output tokens that a caller may name; more is a typing error.
@@ -82,7 +82,19 @@ impl Passing {
         let tier = fields.tier();
         let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
         let bytes = text.trim().len();
-        Ok(Passing { model, stream, max_output, bytes, remote_media, stateful, tier, model_at, max_output_at, max_output_name, after_brace })
+        Ok(Passing {
+            model,
+            stream,
+            max_output,
+            bytes,
+            remote_media,
+            stateful,
+            tier,
+            model_at,
+            max_output_at,
+            max_output_name,
+            after_brace,
+        })
     }
 
     /// Reads a request for embeddings.

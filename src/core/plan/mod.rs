@@ -2,8 +2,8 @@
 
 use crate::catalog::Catalog;
 use crate::config::{Capability, Config, PoolTarget, Quality, Route, UnknownPrice, split_target};
-use crate::failure::Failure;
 use crate::dialect::Dialect;
+use crate::failure::Failure;
 use crate::price::{Price, TierAsked, UNKNOWN};
 use crate::units::{NanoUsd, Timestamp, Tokens};
 use std::collections::BTreeSet;

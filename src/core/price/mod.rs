@@ -7,9 +7,9 @@
 mod book;
 mod rates;
 mod spec;
-mod tier;
 #[cfg(test)]
 mod tests;
+mod tier;
 
 pub use book::{MAX_BOOK, PriceBook};
 pub use rates::{RateText, Rates};

@@ -132,8 +132,7 @@ fn a_tier_has_its_own_price_and_its_own_id() {
 fn what_is_held_is_the_dearest_tier_that_is_asked_for() {
     let price = spec(TIERED).price("p").unwrap();
     let held = |asked| price.worst_case(1_000, 1_000, asked).to_string();
-    for (asked, usd) in
-        [(TierAsked::Standard, "0.02"), (TierAsked::Flex, "0.02"), (TierAsked::Priority, "0.03"), (TierAsked::Auto, "0.03")]
+    for (asked, usd) in [(TierAsked::Standard, "0.02"), (TierAsked::Flex, "0.02"), (TierAsked::Priority, "0.03"), (TierAsked::Auto, "0.03")]
     {
         assert_eq!(held(asked), usd, "{asked:?}");
     }
@@ -172,7 +171,11 @@ fn a_price_with_tiers_is_stored_like_this() {
     ] {
         assert_eq!(spec(bad).price("p"), None, "{bad}");
     }
-    for bad in [r#"{"per_request_usd":"1"}"#, r#"{"input_usd_per_mtok":"1"}"#, r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"1","flex":null}"#] {
+    for bad in [
+        r#"{"per_request_usd":"1"}"#,
+        r#"{"input_usd_per_mtok":"1"}"#,
+        r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"1","flex":null}"#,
+    ] {
         let text = format!(r#"{{"input_usd_per_mtok":"1","output_usd_per_mtok":"2","batch":{bad}}}"#);
         assert!(serde_json::from_str::<PriceSpec>(&text).is_err(), "{bad}");
     }
@@ -180,7 +183,8 @@ fn a_price_with_tiers_is_stored_like_this() {
 
 /// A price in USD per million tokens with up to six decimals, as people write it.
 fn price_text() -> impl Strategy<Value = String> {
-    (prop_oneof![0_u32..3, 0_u32..2_000], prop_oneof![Just(String::new()), "\\.[0-9]{1,6}"]).prop_map(|(whole, part)| format!("{whole}{part}"))
+    (prop_oneof![0_u32..3, 0_u32..2_000], prop_oneof![Just(String::new()), "\\.[0-9]{1,6}"])
+        .prop_map(|(whole, part)| format!("{whole}{part}"))
 }
 
 /// Rates as people write them, without a request's price and tiers.
@@ -234,6 +238,11 @@ fn whole() -> impl Strategy<Value = Whole> {
 }
 
 impl Whole {
+    /// What a tier is charged by.
+    fn sheet(&self, tier: Option<Tier>) -> &Sheet {
+        tier.and_then(|tier| self.tiers.get(&tier)).unwrap_or(&self.usual)
+    }
+
     fn price(&self) -> Price {
         let (base, steps) = self.usual.rates();
         let variant = |(tier, sheet): (&Tier, &Sheet)| {
@@ -271,8 +280,7 @@ fn fraction(text: &str) -> BigRational {
 
 /// The cost in nano-dollars by the definition, in fractions without bound, rounded once.
 fn by_definition(whole: &Whole, usage: Usage) -> BigInt {
-    let sheet = usage.tier.and_then(|tier| whole.tiers.get(&tier)).unwrap_or(&whole.usual);
-    let spec = sheet.at(usage.input);
+    let spec = whole.sheet(usage.tier).at(usage.input);
     let rate = |text: &Option<String>, other: &BigRational| text.as_deref().map_or(other.clone(), fraction);
     let input = fraction(&spec.input_usd_per_mtok);
     let cached = rate(&spec.cached_input_usd_per_mtok, &input);
@@ -295,8 +303,15 @@ proptest! {
 
     /// Over all parts: rates, steps, tiers, cache reads and writes, the request.
     #[test]
-    fn the_cost_is_the_one_by_definition(whole in whole(), usage in any_usage(1_500_000)) {
-        let usage = usage.consistent();
+    fn the_cost_is_the_one_by_definition(
+        whole in whole(),
+        usage in any_usage(1_500_000),
+        // At the seam of a step, where there is one: which, and how far beside it.
+        seam in prop::option::of((0_usize..3, 0_u64..3)),
+    ) {
+        let overs: Vec<u64> = whole.sheet(usage.tier).steps.keys().copied().collect();
+        let at = seam.and_then(|(n, beside)| Some((overs.get(n)? + beside).saturating_sub(1)));
+        let usage = Usage { input: at.unwrap_or(usage.input), ..usage }.consistent();
         prop_assert_eq!(BigInt::from(whole.price().cost(usage).get()), by_definition(&whole, usage));
     }
 

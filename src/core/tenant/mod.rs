@@ -328,7 +328,13 @@ impl Tenant {
         match &self.config {
             Some(c) => {
                 let config = Box::new(c.config.clone());
-                Reply::Configuration { version: c.version, config, updated_at: c.at, secrets: self.sealed(), prices: self.operator_prices() }
+                Reply::Configuration {
+                    version: c.version,
+                    config,
+                    updated_at: c.at,
+                    secrets: self.sealed(),
+                    prices: self.operator_prices(),
+                }
             }
             None => Reply::NoTenant,
         }

@@ -1,8 +1,8 @@
 //! Whole chat completions.
 
 use super::super::common::{Answer, Body, Choice, Logprob, Part, Stop, StopReason, Usage, WireError};
-use super::super::openai::tier;
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::{Dialect, Face, logprobs};
 use super::read::tool_call;
 use super::{error_in, reasoning, usage};

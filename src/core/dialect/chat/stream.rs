@@ -1,8 +1,8 @@
 //! Streamed chat completions.
 
 use super::super::common::{Body, Delta, Opening, Piece, Signature, Usage, WireError};
-use super::super::openai::tier;
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::parts::{Kind, Parts};
 use super::super::{Face, logprobs};
 use super::answer::{finish_reason, spoken, stop, written_logprobs};

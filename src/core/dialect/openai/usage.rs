@@ -113,7 +113,9 @@ mod tests {
             whole.tier
         };
         assert_eq!(read(""), None);
-        for (name, tier) in [("priority", Some(Tier::Priority)), ("flex", Some(Tier::Flex)), ("default", Some(Tier::Standard)), ("warp", None)] {
+        for (name, tier) in
+            [("priority", Some(Tier::Priority)), ("flex", Some(Tier::Flex)), ("default", Some(Tier::Standard)), ("warp", None)]
+        {
             assert_eq!(read(&format!(r#","service_tier":"{name}""#)), tier, "{name}");
         }
         assert_eq!((read(r#","service_tier":null"#), read(r#","service_tier":{"type":5}"#)), (None, None));

@@ -1,8 +1,8 @@
 //! Whole responses.
 
 use super::super::common::{Answer, Body, Choice, Part, Stop, StopReason, Usage, WireError};
-use super::super::openai::tier;
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::{Dialect, Face, chat, logprobs};
 use super::read::{call, message};
 use super::{reasoning, usage};

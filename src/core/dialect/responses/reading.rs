@@ -1,8 +1,8 @@
 //! Reading streamed responses.
 
 use super::super::common::{Body, Delta, Opening, Piece, Stop, StopReason, Usage, WireError};
-use super::super::openai::tier;
 use super::super::json::Fields;
+use super::super::openai::tier;
 use super::super::stream::MAX_PARTS;
 use super::super::{chat, logprobs};
 use super::answer::{item, stop};
