@@ -60,7 +60,10 @@ fn asked(i: &Inputs) -> Value {
 }
 
 fn tried(t: &Tried) -> Value {
-    json!({ "target": t.target, "outcome": t.class, "status": t.status, "latency_ms": t.latency_ms, "cost_usd": t.cost.to_string() })
+    json!({
+        "target": t.target, "outcome": t.class, "status": t.status, "latency_ms": t.latency_ms, "cost_usd": t.cost.to_string(),
+        "price": (!t.price.is_empty()).then_some(t.price.as_str()),
+    })
 }
 
 fn usage(u: Usage) -> Value {

@@ -119,11 +119,13 @@ describe("a change", () => {
     const answer = await put({ [MODEL]: price("2", "3"), "simulated/*": price("9", "9") }, { "if-match": '"0"' });
     assert.deepEqual([answer.status, answer.headers.etag], [200, '"1"']);
     assert.deepEqual([answer.json.version, answer.json.tenants_told, answer.json.tenants_later], [1, 1, 0]);
-    const told = await site.manage("GET", `/tenants/${tenant.id}`);
-    assert.deepEqual([told.version, told.operator_prices], [version + 1, 1]);
+    const known = await site.manage("GET", `/tenants/${tenant.id}`);
+    assert.deepEqual([known.version, known.operator_prices], [version + 1, 1]);
     const next = await charged(tenant);
     assert.equal(next.headers["x-tollgate-cost-usd"], cost(next, DEARER));
     assert.equal(await lastPrice(tenant), `operator:${MODEL}@1`);
+    const told = await site.manage("GET", `/tenants/${tenant.id}/requests/${next.headers["x-request-id"]}`);
+    assert.deepEqual(told.attempts.map((attempt) => attempt.price), [`operator:${MODEL}@1`]);
     const { spent_usd: now } = await tenant.settled();
     assert.equal(nano(now) - nano(before), nano(cost(next, DEARER)));
     const other = await charged(tenant, "simulated/sim-other-l0-n20");

@@ -61,6 +61,9 @@ pub struct Tried {
     pub latency_ms: u32,
     /// What it cost.
     pub cost: NanoUsd,
+    /// The price that this was charged by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub price: String,
 }
 
 impl Record {
@@ -90,6 +93,7 @@ impl Record {
             status: a.status,
             latency_ms: a.latency_ms,
             cost: a.cost,
+            price: a.price.clone(),
         };
         let cost = attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost));
         let usage = attempts.last().filter(|a| a.class() == Class::Ok).map(|a| a.usage);
