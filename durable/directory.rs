@@ -3,6 +3,7 @@
 use crate::store::{Failed, Store};
 use tollgate_core::checks::Policy;
 use tollgate_core::directory::{CronRun, DirectoryCommand, DirectoryReply, MAX_PAGE};
+use tollgate_core::price::PriceBook;
 use tollgate_core::units::Timestamp;
 use wasm_bindgen::prelude::*;
 use worker::worker_sys::DurableObjectState;
@@ -52,6 +53,22 @@ impl DirectoryShell {
                 let more = tenants.len() > limit;
                 tenants.truncate(limit);
                 return Ok(DirectoryReply::Tenants { tenants, more });
+            }
+            DirectoryCommand::Prices { version } => {
+                let book = match version {
+                    None => Some(self.store.book(None)?.unwrap_or_default()),
+                    Some(version) => self.store.book(Some(version))?,
+                };
+                return Ok(DirectoryReply::Prices { book: book.map(Box::new) });
+            }
+            DirectoryCommand::PutPrices { prices, if_match } => {
+                let current = self.store.book(None)?.map_or(0, |book| book.version);
+                if if_match.is_some_and(|wanted| wanted != current) {
+                    return Ok(DirectoryReply::Conflict { current });
+                }
+                let book = PriceBook { version: current.saturating_add(1), at: now, prices };
+                self.store.add_book(&book)?;
+                return Ok(DirectoryReply::Prices { book: Some(Box::new(book)) });
             }
             DirectoryCommand::LastCron => return Ok(DirectoryReply::Cron { run: self.store.last_cron()? }),
             DirectoryCommand::BeginChecks { interval, budget, seed, wanted } => {

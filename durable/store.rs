@@ -2,7 +2,9 @@
 //! `SqlCursor::one` (which never answers on zero rows).
 
 use tollgate_core::checks::Checks;
+use tollgate_core::directory::MAX_BOOKS;
 use tollgate_core::ids::{TenantId, ulid};
+use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::{Reply, Totals};
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
 use tollgate_core::units::Timestamp;
@@ -37,12 +39,14 @@ const TENANT_STEPS: &[&str] = &[
     // Facts name their kind outside: {"f":"lines",…} becomes {"lines":{…}}.
     "UPDATE journal SET facts = (SELECT json_group_array(json_object(json_extract(value, '$.f'), json_remove(value, '$.f')))
        FROM json_each(journal.facts))",
+    "CREATE TABLE prices (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
 ];
 
 const DIRECTORY_STEPS: &[&str] = &[
     "CREATE TABLE tenants (tenant TEXT PRIMARY KEY, created_at INTEGER NOT NULL, told_at INTEGER, totals TEXT NOT NULL) WITHOUT ROWID",
     "CREATE TABLE cron (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
     "CREATE TABLE checks (id INTEGER PRIMARY KEY, body TEXT NOT NULL)",
+    "CREATE TABLE prices (version INTEGER PRIMARY KEY, body TEXT NOT NULL)",
 ];
 
 /// What went wrong, for the log.
@@ -186,6 +190,9 @@ impl Store {
         for mut row in self.rows("SELECT body FROM secrets ORDER BY name", Vec::new())? {
             stored.secrets.push(parse(&row.text())?);
         }
+        if let Some(row) = self.rows("SELECT body FROM prices", Vec::new())?.first_mut() {
+            stored.prices = Some(parse(&row.text())?);
+        }
         for mut row in self.rows("SELECT body FROM claims ORDER BY key, hash", Vec::new())? {
             stored.claims.push(parse(&row.text())?);
         }
@@ -256,6 +263,9 @@ impl Store {
                 let name = text(secret.given.name.as_str());
                 self.exec("INSERT OR REPLACE INTO secrets (name, body) VALUES (?, ?)", vec![name, json(secret)?])?;
             }
+            Write::Prices(book) => {
+                self.exec("INSERT OR REPLACE INTO prices (id, body) VALUES (1, ?)", vec![json(book)?])?;
+            }
             Write::Unsecret { name } => {
                 self.exec("DELETE FROM secrets WHERE name = ?", vec![text(name.as_str())])?;
             }
@@ -299,6 +309,7 @@ impl Store {
                     "DELETE FROM secrets",
                     "DELETE FROM savings",
                     "DELETE FROM decisions",
+                    "DELETE FROM prices",
                 ] {
                     self.exec(statement, Vec::new())?;
                 }
@@ -322,7 +333,7 @@ impl Store {
     pub fn read(&self, query: &Query) -> Result<Reply, Failed> {
         if self.steps_taken()? == 0 {
             return Ok(match query {
-                Query::Usage { .. } => Reply::Usage { rows: Vec::new() },
+                Query::Usage { .. } | Query::Targets { .. } => Reply::Usage { rows: Vec::new() },
                 Query::Violations { .. } => Reply::Violations { rows: Vec::new(), top: Vec::new() },
                 Query::Answer { .. } => Reply::Replay { stored: None },
                 Query::Savings { .. } => Reply::Savings { rows: Vec::new() },
@@ -333,6 +344,7 @@ impl Store {
         self.prepare()?;
         match query {
             Query::Usage { from, to } => self.usage(*from, *to).map(|rows| Reply::Usage { rows }),
+            Query::Targets { from, to } => self.targets(*from, *to).map(|rows| Reply::Usage { rows }),
             Query::Violations { from, to } => {
                 let rows = self.violations(*from, *to)?;
                 Ok(Reply::Violations { top: top(&rows), rows })
@@ -403,6 +415,27 @@ impl Store {
     pub fn cron_ran(&self, run: &tollgate_core::directory::CronRun) -> Result<(), Failed> {
         self.prepare()?;
         self.exec("INSERT OR REPLACE INTO cron (id, body) VALUES (1, ?)", vec![json(run)?])?;
+        Ok(())
+    }
+
+    /// The operator's prices: of this version, or the latest.
+    pub fn book(&self, version: Option<u64>) -> Result<Option<PriceBook>, Failed> {
+        if self.steps_taken()? == 0 {
+            return Ok(None);
+        }
+        self.prepare()?;
+        let mut rows = match version {
+            None => self.rows("SELECT body FROM prices ORDER BY version DESC LIMIT 1", Vec::new())?,
+            Some(version) => self.rows("SELECT body FROM prices WHERE version = ?", vec![count(version)?])?,
+        };
+        rows.first_mut().map(|r| parse(&r.text())).transpose()
+    }
+
+    /// Stores the operator's prices, and forgets the oldest.
+    pub fn add_book(&self, book: &PriceBook) -> Result<(), Failed> {
+        self.prepare()?;
+        self.exec("INSERT INTO prices (version, body) VALUES (?, ?)", vec![count(book.version)?, json(book)?])?;
+        self.exec("DELETE FROM prices WHERE version <= ?", vec![count(book.version.saturating_sub(MAX_BOOKS))?])?;
         Ok(())
     }
 

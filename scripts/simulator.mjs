@@ -45,6 +45,8 @@ The model name steers the answer. Parts are split by "-", parts that mean nothin
   rN N prompt tokens read from a cache        wN N prompt tokens written to a cache
   think    thinks before it answers
   hang     never answers                 stall    3 tokens, then nothing
+  rush     service_tier auto is served in priority     full   flex and priority are served in default
+  untold   the answer does not name its service tier
   half     3 tokens, then a clean end without the events that end a stream
   html     200 with a page               badjson  200 with broken JSON
   reset    resets the connection         redirect 302 to /redirected

@@ -99,21 +99,35 @@ impl Store {
              FROM usage WHERE minute >= ? AND minute < ? ORDER BY minute, key, provider, model, status, outcome LIMIT ?",
             vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
         )?;
-        let usage = rows.into_iter().map(|mut r| UsageRow {
-            minute: Timestamp(r.int()),
-            key: r.text(),
-            provider: r.text(),
-            model: r.text(),
-            status: u16::try_from(r.int()).unwrap_or(0),
-            outcome: r.text(),
-            counts: Counts {
-                requests: r.count(),
-                input_tokens: r.count(),
-                output_tokens: r.count(),
-                cost: NanoUsd::new(r.int()),
-                latency_ms: r.count(),
-            },
-        });
-        Ok(usage.collect())
+        Ok(rows.into_iter().map(usage_row).collect())
+    }
+
+    /// The counters of these minutes together, by target and outcome: without minute, key and status.
+    pub(super) fn targets(&self, from: Timestamp, to: Timestamp) -> Result<Vec<UsageRow>, Failed> {
+        let rows = self.rows(
+            "SELECT 0, '', provider, model, 0, outcome, sum(requests), sum(input_tokens), sum(output_tokens), sum(cost), sum(latency_ms)
+             FROM usage WHERE minute >= ? AND minute < ? AND provider <> '' GROUP BY provider, model, outcome
+             ORDER BY provider, model, outcome LIMIT ?",
+            vec![int(from.0)?, int(to.0)?, int(MAX_ROWS)?],
+        )?;
+        Ok(rows.into_iter().map(usage_row).collect())
+    }
+}
+
+fn usage_row(mut r: Row) -> UsageRow {
+    UsageRow {
+        minute: Timestamp(r.int()),
+        key: r.text(),
+        provider: r.text(),
+        model: r.text(),
+        status: u16::try_from(r.int()).unwrap_or(0),
+        outcome: r.text(),
+        counts: Counts {
+            requests: r.count(),
+            input_tokens: r.count(),
+            output_tokens: r.count(),
+            cost: NanoUsd::new(r.int()),
+            latency_ms: r.count(),
+        },
     }
 }

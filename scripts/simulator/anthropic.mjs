@@ -207,13 +207,13 @@ const stopOf = ({ finish, stopped }) => ({
   stop_sequence: stopped,
 });
 
-const usageOf = ({ usage }, output) => ({
+const usageOf = ({ usage }, output, plan) => ({
   input_tokens: usage.prompt - usage.cached - usage.written,
   cache_creation_input_tokens: usage.written,
   cache_read_input_tokens: usage.cached,
   cache_creation: { ephemeral_5m_input_tokens: usage.written, ephemeral_1h_input_tokens: 0 },
   output_tokens: output,
-  service_tier: "standard",
+  service_tier: plan.tier === "rush" ? "priority" : "standard",
 });
 
 function messageOf(answer, { model }, plan, ended) {
@@ -226,7 +226,7 @@ function messageOf(answer, { model }, plan, ended) {
     content: ended ? choice.blocks.map((block) => blockOf(block, true)) : [],
     ...(ended ? stopOf(choice) : { stop_reason: null, stop_sequence: null }),
   };
-  if (plan.usage) body.usage = usageOf(answer, ended ? answer.usage.completion : 1);
+  if (plan.usage) body.usage = usageOf(answer, ended ? answer.usage.completion : 1, plan);
   return body;
 }
 
@@ -260,7 +260,7 @@ function script(answer, where, plan) {
       event({
         type: "message_delta",
         delta: stopOf(choice),
-        ...(plan.usage && { usage: usageOf(answer, answer.usage.completion) }),
+        ...(plan.usage && { usage: usageOf(answer, answer.usage.completion, plan) }),
       }) +
       event({ type: "message_stop" }),
     failure: () => event(refused(told(529))),

@@ -2,6 +2,7 @@
 
 import { CREATED, message, question } from "./answer.mjs";
 import { counts, missing, notList, openAiHeaders, refused, temperatureOf, told, wrong } from "./openai.mjs";
+import { tierOf } from "./plan.mjs";
 
 const FINISH = { stop: "stop", length: "length", tools: "tool_calls" };
 const DONE = "data: [DONE]\n\n";
@@ -137,7 +138,7 @@ function usageOf({ usage }) {
   };
 }
 
-function whole(answer, { model }, plan) {
+function whole(answer, { model, body: asked }, plan) {
   const body = {
     id: `chatcmpl-${answer.id}`,
     object: "chat.completion",
@@ -151,7 +152,8 @@ function whole(answer, { model }, plan) {
     })),
   };
   if (plan.usage) body.usage = usageOf(answer);
-  body.service_tier = "default";
+  const tier = tierOf(asked.service_tier, plan);
+  if (tier !== null) body.service_tier = tier;
   body.system_fingerprint = "fp_simulated";
   return body;
 }
@@ -187,10 +189,11 @@ function deltasOf({ blocks, steps }) {
 }
 
 function script(answer, { model, body }, plan) {
+  const tier = tierOf(body.service_tier, plan);
   const askedForUsage = body.stream_options?.include_usage === true && plan.usage;
   const head =
     `data: {"id":"chatcmpl-${answer.id}","object":"chat.completion.chunk","created":${CREATED},` +
-    `"model":${JSON.stringify(model)},"service_tier":"default","system_fingerprint":"fp_simulated",`;
+    `"model":${JSON.stringify(model)},${tier === null ? "" : `"service_tier":"${tier}",`}"system_fingerprint":"fp_simulated",`;
   const tail = askedForUsage ? ',"usage":null}\n\n' : "}\n\n";
   const event = (index, delta, finish) =>
     `${head}"choices":[{"index":${index},"delta":${JSON.stringify(delta)},"logprobs":null,"finish_reason":${finish}}]${tail}`;

@@ -17,10 +17,23 @@ const NUMBERS = {
 const FAULTS = new Set([
   "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb",
 ]);
+/** How service tiers are given: all asks are priority's, no room for any, not told. */
+const TIERS = new Set(["rush", "full", "untold"]);
 /** Plans are kept because a load run asks for the same few names. */
 const KEPT_PLANS = 1_000;
 const LONGEST_KEPT_NAME = 200;
 const kept = new Map();
+
+/**
+ * The service tier that a request is served in, as OpenAI names it; null where it is not told.
+ *
+ * @param {unknown} asked  the request's `service_tier`
+ */
+export function tierOf(asked, { tier }) {
+  if (tier === "untold") return null;
+  if ((asked === "flex" || asked === "priority") && tier !== "full") return asked;
+  return tier === "rush" && (asked ?? "auto") === "auto" ? "priority" : "default";
+}
 
 /**
  * Reads `sim-small-t200-i20-n50` and the like. Parts that mean nothing are ignored, so a test can make a
@@ -31,7 +44,7 @@ export function planOf(model, defaults) {
   if (known !== undefined) return known;
   const plan = {
     ...defaults, whole: null, cut: null, failAfter: null, status: null, calls: 1, cached: 0, written: 0,
-    fault: null, usage: true, early: false, think: false,
+    fault: null, usage: true, early: false, think: false, tier: null,
   };
   for (const part of model.slice(model.lastIndexOf("/") + 1).split("-")) {
     const number = /^([tinlxeporw])(\d+)$/.exec(part);
@@ -40,6 +53,8 @@ export function planOf(model, defaults) {
       plan[field] = Math.min(Number(number[2]), most);
     } else if (part === "nousage") {
       plan.usage = false;
+    } else if (TIERS.has(part)) {
+      plan.tier = part;
     } else if (part === "early") {
       plan.early = true;
     } else if (part === "think") {

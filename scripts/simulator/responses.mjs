@@ -3,6 +3,7 @@
 import { CREATED, blockEvents, message, question } from "./answer.mjs";
 import { isObject } from "./errors.mjs";
 import { counts, missing, notList, openAiHeaders, refused, temperatureOf, told, wrong } from "./openai.mjs";
+import { tierOf } from "./plan.mjs";
 
 const ROLES = new Set(["user", "assistant", "system", "developer"]);
 const LEAST_OUTPUT_TOKENS = 16;
@@ -140,7 +141,7 @@ function responseOf(answer, { model, body }, plan, output) {
     parallel_tool_calls: body.parallel_tool_calls ?? true,
     previous_response_id: body.previous_response_id ?? null,
     reasoning: { effort: null, summary: null, ...body.reasoning },
-    service_tier: "default",
+    service_tier: tierOf(body.service_tier, plan) ?? undefined,
     store: body.store ?? true,
     temperature: body.temperature ?? 1,
     text: { format: { type: "text" }, ...body.text },

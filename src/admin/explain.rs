@@ -55,16 +55,19 @@ fn asked(i: &Inputs) -> Value {
     json!({
         "input_tokens": a.input, "output_tokens": a.output, "most_input_tokens": a.most_input, "most_output_tokens": a.most_output,
         "choices": a.choices, "stream": a.stream, "needs": a.needs, "metadata": a.metadata, "session": a.session.is_some(),
-        "max_cost_usd": a.max_cost.map(|n| n.to_string()),
+        "max_cost_usd": a.max_cost.map(|n| n.to_string()), "service_tier": a.tier,
     })
 }
 
 fn tried(t: &Tried) -> Value {
-    json!({ "target": t.target, "outcome": t.class, "status": t.status, "latency_ms": t.latency_ms, "cost_usd": t.cost.to_string() })
+    json!({
+        "target": t.target, "outcome": t.class, "status": t.status, "latency_ms": t.latency_ms, "cost_usd": t.cost.to_string(),
+        "price": (!t.price.is_empty()).then_some(t.price.as_str()),
+    })
 }
 
 fn usage(u: Usage) -> Value {
-    json!({ "input_tokens": u.input, "cached_input_tokens": u.cached_input, "output_tokens": u.output })
+    json!({ "input_tokens": u.input, "cached_input_tokens": u.cached_input, "output_tokens": u.output, "service_tier": u.tier })
 }
 
 /// The targets as they were looked at. Those that were left out stand in the decision in the same order.

@@ -1,6 +1,6 @@
 //! All tenants at a glance, and the cron run that keeps them tidy.
 
-use super::{Answer, directory, tenants};
+use super::{Answer, directory, prices, tenants};
 use crate::checks;
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
@@ -39,6 +39,7 @@ async fn visit<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) 
     // An object that is older than this knows only the first.
     let tick = || if unreachable.is_empty() { Command::Tick } else { Command::TickBeside { unreachable: unreachable.clone() } };
     let (mut ticked, mut cleaned, mut failed) = (0_u64, 0_u64, 0_u64);
+    let book = prices::book(world, None).await.ok().flatten();
     let mut after = None;
     loop {
         let Ok(DirectoryReply::Tenants { tenants, more }) =
@@ -49,7 +50,11 @@ async fn visit<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) 
         };
         for row in &tenants {
             match ask(world, &row.tenant, tick()).await {
-                Ok(Reply::Ticked { cleaned: did, totals }) => {
+                Ok(Reply::Ticked { cleaned: did, totals, prices: known }) => {
+                    // It was created, or could not be asked, when they changed.
+                    if let Some(book) = book.as_ref().filter(|book| known < book.version) {
+                        failed = failed.saturating_add(u64::from(prices::tell(world, &row.tenant, book).await.is_err()));
+                    }
                     ticked = ticked.saturating_add(1);
                     cleaned = cleaned.saturating_add(u64::from(did));
                     let told = DirectoryCommand::Told { tenant: row.tenant.clone(), totals };

@@ -8,6 +8,7 @@ mod fleet;
 mod keys;
 mod live;
 mod place;
+mod prices;
 mod providers;
 mod replay;
 mod savings;
@@ -78,6 +79,9 @@ pub async fn handle<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Answ
         (["tenants", id, "secrets", name], "PUT") => secrets::put(world, isolate, head, &tenant(id)?, name).await,
         (["tenants", id, "secrets", name], "DELETE") => secrets::delete(world, isolate, &tenant(id)?, name).await,
         (["tenants", _, "secrets", _], _) => not_allowed("PUT, DELETE"),
+        (["prices"], "GET") => prices::get(world, head).await,
+        (["prices"], "PUT") => prices::put(world, isolate, head).await,
+        (["prices"], _) => not_allowed("GET, PUT"),
         (["fleet"], "GET") => fleet::get(world, head).await,
         (["fleet"], _) => not_allowed("GET"),
         (["health"], "GET") => Ok(Response::json(200, Shown::new(world, isolate).await.all(isolate).to_string())),

@@ -89,7 +89,7 @@ pub(super) fn share(thousandths: i64) -> f64 {
 
 /// The providers that have a key here, that the document names, or of which something is known.
 fn providers(isolate: &Isolate, config: &Config, rows: &[ProviderRow]) -> Vec<Value> {
-    let catalog: Catalog = isolate.catalog.for_tenant(config);
+    let catalog: Catalog = isolate.catalog.for_tenant(config, None);
     let configured = |name: &str| catalog.provider(name).is_some_and(|row| isolate.has_key(config, name, row));
     let aliases = config.models.values().flat_map(|a| a.targets.iter().chain(&a.context_fallbacks).chain(&a.policy_fallbacks));
     let named = aliases.map(|t| t.target.as_str()).chain(rows.iter().map(|r| r.target.as_str()));

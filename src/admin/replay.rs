@@ -36,7 +36,7 @@ struct Post {
 }
 
 pub(super) async fn run<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId) -> Answer<W> {
-    let Reply::Configuration { version, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
+    let Reply::Configuration { prices, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
     let post: Post = body(world, head).await?;
     let config: Config = object(post.config.get().as_bytes())?;
     check(isolate, &config)?;
@@ -45,12 +45,12 @@ pub(super) async fn run<W: World>(world: &W, isolate: &Isolate, head: &Head, ten
         return Err(wrong("limit", format!("is a whole number between 1 and {MAX_RECORDS}")));
     }
     let mut range = Range::read(post.from.as_deref(), post.to.as_deref(), post.cursor.as_deref())?;
-    let catalog = isolate.catalog.for_tenant(&config);
+    let catalog = isolate.catalog_for(&config, prices);
     let (mut sum, mut more) = (Sum::default(), None);
     while left > 0 {
         let (records, next) = page(world, tenant, &range, u32::try_from(left).unwrap_or(u32::MAX).min(MAX_PAGE)).await?;
         left = left.saturating_sub(u64::try_from(records.len()).unwrap_or(u64::MAX));
-        sum.add(replay(&records, &config, version.saturating_add(1), &catalog));
+        sum.add(replay(&records, &config, &catalog));
         more = next;
         match &more {
             Some(last) => range.after.clone_from(last),
@@ -73,6 +73,7 @@ impl Sum {
         let all = &mut self.all;
         for (sum, n) in [
             (&mut all.requests, page.requests),
+            (&mut all.identical, page.identical),
             (&mut all.moved, page.moved),
             (&mut all.denied_before, page.denied_before),
             (&mut all.denied_after, page.denied_after),
@@ -91,7 +92,7 @@ impl Sum {
         let r = &self.all;
         let changes: Vec<Value> = r.changes.iter().map(change).collect();
         json!({
-            "object": "replay", "requests": r.requests, "moved": r.moved, "denied_before": r.denied_before, "denied_after": r.denied_after,
+            "object": "replay", "requests": r.requests, "identical": r.identical, "moved": r.moved, "denied_before": r.denied_before, "denied_after": r.denied_after,
             "cost_before_usd": r.cost_before.to_string(), "cost_after_usd": r.cost_after.to_string(),
             "saved_usd": r.cost_before.minus(r.cost_after).to_string(), "changes": changes, "changes_not_listed": self.unlisted,
             "next_cursor": next,

@@ -1,6 +1,6 @@
 //! Tenants and their configuration.
 
-use super::{Answer, body, directory, no_tenant, object, wrong};
+use super::{Answer, body, directory, no_tenant, object, prices, wrong};
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
@@ -66,10 +66,10 @@ pub(super) async fn configuration<W: World>(world: &W, tenant: &TenantId) -> Res
 
 /// The document with its version.
 fn document<A>(status: u16, tenant: &TenantId, reply: Reply) -> Result<Response<A>, Failure> {
-    let Reply::Configuration { version, config, updated_at, secrets } = reply else { return Err(Failure::LedgerUnavailable) };
+    let Reply::Configuration { version, config, updated_at, secrets, prices } = reply else { return Err(Failure::LedgerUnavailable) };
     let body = json!({
         "object": "tenant", "id": tenant, "version": version, "updated_at": updated_at.rfc3339(),
-        "missing_secrets": config.missing_secrets(&secrets), "config": config,
+        "missing_secrets": config.missing_secrets(&secrets), "operator_prices": prices.map(|book| book.version), "config": config,
     });
     Ok(Response::json(status, body.to_string()).with("etag", format!("\"{version}\"")))
 }
@@ -107,22 +107,35 @@ pub(super) fn check(isolate: &Isolate, config: &Config) -> Result<(), Failure> {
         .map_err(|e| Failure::InvalidRequest { param: e.param, why: e.message })
 }
 
+/// The version that a change wants to follow.
+pub(super) fn if_match(head: &Head) -> Result<Option<u64>, Failure> {
+    match head.header("if-match") {
+        None | Some("*") => Ok(None),
+        Some(tag) => tag.trim_matches('"').parse().map(Some).map_err(|_| wrong("if-match", "is the ETag of what was read")),
+    }
+}
+
 async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &TenantId, config: Config) -> Result<Reply, Failure> {
     check(isolate, &config)?;
-    let if_match = match head.header("if-match") {
-        None | Some("*") => None,
-        Some(tag) => Some(tag.trim_matches('"').parse().map_err(|_| wrong("if-match", "is the ETag of the configuration that was read"))?),
-    };
+    let if_match = if_match(head)?;
     // A change to what is not there leaves no trace in the directory.
     if if_match.is_some() && configuration(world, tenant).await.is_err_and(|e| matches!(e, Failure::NotFound { .. })) {
         return Err(Failure::PreconditionFailed { current: 0 });
     }
     // The directory first: a tenant that it does not know would never be cleaned up.
     directory(world, &DirectoryCommand::Add { tenant: tenant.clone() }).await?;
-    match ask(world, tenant, Command::PutConfig { config: Box::new(config), if_match }).await? {
-        Reply::Configuration { version, config, updated_at, secrets } => {
-            isolate.learn(tenant, version, (*config).clone(), secrets.clone());
-            Ok(Reply::Configuration { version, config, updated_at, secrets })
+    // A new tenant has the operator's prices from its first version on.
+    let book = prices::book(world, None).await?.filter(|book| book.version > 0);
+    let known = book.as_ref().map_or(0, |book| book.version);
+    let command = Command::PutConfig { config: Box::new(config), if_match, prices: book.map(Box::new) };
+    let mut reply = ask(world, tenant, command).await?;
+    if matches!(reply, Reply::Configuration { version: 1, .. }) && prices::missed(world, tenant, known).await? {
+        reply = configuration(world, tenant).await?;
+    }
+    match reply {
+        Reply::Configuration { version, config, updated_at, secrets, prices } => {
+            isolate.learn(tenant, version, (*config).clone(), secrets.clone(), prices.clone());
+            Ok(Reply::Configuration { version, config, updated_at, secrets, prices })
         }
         Reply::Conflict { current } => Err(Failure::PreconditionFailed { current }),
         _ => Err(Failure::LedgerUnavailable),

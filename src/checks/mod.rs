@@ -16,7 +16,6 @@ use crate::serve::read::Call;
 use ask::ask;
 use serde_json::json;
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::task::Poll;
@@ -25,7 +24,9 @@ use tollgate_core::catalog::{Health, Provider};
 use tollgate_core::checks::{Change, Checked, Checks, Claim, Policy};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
 use tollgate_core::failure::Failure;
+use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::plan::Plan;
+use tollgate_core::price::TierAsked;
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// Most checks at a time. A worker may wait for six answers at once, and the tenants are visited meanwhile.
@@ -98,7 +99,7 @@ pub fn how(isolate: &Isolate, known: &KnownConfig, policy: &Policy, name: &str, 
     let body = json!({ "model": target, "messages": [{ "role": "user", "content": PROMPT }] }).to_string().into_bytes();
     let request = Asked::read(Endpoint::Chat, &body).map_err(|failure| failure.message())?;
     let bytes = u64::try_from(request.bytes).unwrap_or(u64::MAX);
-    let (worst, _) = plan.worst_case(bytes, Some(1), 1);
+    let (worst, _) = plan.worst_case(bytes, Some(1), 1, TierAsked::default());
     let call = Call {
         request,
         body,

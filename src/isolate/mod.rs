@@ -8,6 +8,7 @@ pub use targets::Busy;
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use tollgate_core::auth;
 use tollgate_core::catalog::{Auth, Catalog, Provider};
 use tollgate_core::config::Config;
@@ -16,6 +17,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::map::{Map as BTreeMap, Set as BTreeSet};
 use tollgate_core::plan::{Plan, plan};
+use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::Report;
 use tollgate_core::units::{Millis, Timestamp};
 
@@ -60,6 +62,8 @@ pub struct Isolate {
     pub catalog: Rc<Catalog>,
     /// What is wrong with the operator's variables: readiness tells it.
     pub misconfigured: Option<String>,
+    /// The same with the operator's prices, as they were last told: most tenants share it.
+    priced: RefCell<Option<(u64, Rc<Catalog>)>>,
     configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
     hashes: RefCell<BTreeMap<String, Rc<str>>>,
     waiting: RefCell<BTreeMap<TenantId, Queue>>,
@@ -115,6 +119,7 @@ impl Isolate {
             vars,
             catalog: Rc::new(catalog),
             misconfigured,
+            priced: RefCell::default(),
             configs: RefCell::default(),
             hashes: RefCell::default(),
             waiting: RefCell::default(),
@@ -212,10 +217,37 @@ impl Isolate {
         Ok(plan)
     }
 
+    /// The providers and prices as a tenant sees them.
+    pub fn catalog_for(&self, config: &Config, prices: Option<Box<PriceBook>>) -> Rc<Catalog> {
+        let own = !config.providers.is_empty();
+        let Some(book) = prices else {
+            return if own { Rc::new(self.catalog.for_tenant(config, None)) } else { Rc::clone(&self.catalog) };
+        };
+        if own {
+            return Rc::new(self.catalog.for_tenant(config, Some(Arc::from(book))));
+        }
+        let mut priced = self.priced.borrow_mut();
+        if let Some((_, catalog)) = priced.as_ref().filter(|(version, _)| *version == book.version) {
+            return Rc::clone(catalog);
+        }
+        let (version, catalog) = (book.version, Rc::new(self.catalog.for_tenant(config, Some(Arc::from(book)))));
+        // Tenants that have not been told of the latest yet do not take it from the others.
+        if priced.as_ref().is_none_or(|(known, _)| *known < version) {
+            *priced = Some((version, Rc::clone(&catalog)));
+        }
+        catalog
+    }
+
     /// Remembers a configuration.
-    pub fn learn(&self, tenant: &TenantId, version: u64, config: Config, secrets: BTreeMap<String, String>) -> KnownConfig {
-        // Most tenants have no providers of their own: they share the isolate's.
-        let catalog = if config.providers.is_empty() { Rc::clone(&self.catalog) } else { Rc::new(self.catalog.for_tenant(&config)) };
+    pub fn learn(
+        &self,
+        tenant: &TenantId,
+        version: u64,
+        config: Config,
+        secrets: BTreeMap<String, String>,
+        prices: Option<Box<PriceBook>>,
+    ) -> KnownConfig {
+        let catalog = self.catalog_for(&config, prices);
         let (config, secrets) = (Rc::new(config), Rc::new(secrets));
         let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), rings: Rc::default() };
         let mut configs = self.configs.borrow_mut();

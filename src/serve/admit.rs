@@ -17,6 +17,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::map::Map as BTreeMap;
 use tollgate_core::perf::Seen;
 use tollgate_core::plan::Plan;
+use tollgate_core::price::TierAsked;
 use tollgate_core::protocol::{Admit, Command, Denial, Idempotency, Repeated, Reply, StoredAnswer, TokenBound};
 use tollgate_core::route::blocked;
 use tollgate_core::units::{NanoUsd, Timestamp};
@@ -38,6 +39,8 @@ pub struct Admitted {
     pub model: String,
     /// Input and output tokens at most.
     pub tokens: (u64, Option<u64>),
+    /// The service tiers that it may be served in.
+    pub tier: TierAsked,
     /// Providers of which a rule has nothing left, and that rule.
     pub blocked: BTreeMap<String, String>,
     /// Most output tokens of each choice, where policy lowered them.
@@ -74,7 +77,9 @@ pub async fn admit<W: World + Clone + 'static>(
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
-            Reply::Configuration { version, config, secrets, .. } => isolate.learn(&caller.tenant, version, *config, secrets),
+            Reply::Configuration { version, config, secrets, prices, .. } => {
+                isolate.learn(&caller.tenant, version, *config, secrets, prices)
+            }
             _ => return Err(Failure::InvalidApiKey),
         },
     };
@@ -142,9 +147,9 @@ pub async fn admit<W: World + Clone + 'static>(
                     next = steps.next(world.now(), &why);
                 }
             }
-            Ok(Reply::Configuration { version, config, secrets, .. }) if changes < MAX_CHANGES => {
+            Ok(Reply::Configuration { version, config, secrets, prices, .. }) if changes < MAX_CHANGES => {
                 changes = changes.saturating_add(1);
-                known = isolate.learn(&caller.tenant, version, *config, secrets);
+                known = isolate.learn(&caller.tenant, version, *config, secrets, prices);
                 decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
             }
             Ok(Reply::Replay { stored: Some(stored) }) => return Ok(Verdict::Repeat(stored)),
@@ -222,8 +227,8 @@ fn verdict<A>(held: Held, call: Call, bid: Bid, known: KnownConfig, decided: Dec
         return Verdict::Stored(Box::new((held, call, found)));
     }
     let Bid { model, clamp, blocked } = bid;
-    let (plan, slot) = (decided.plan, decided.slot);
-    Verdict::Send(Box::new(Admitted { held, call, plan, model, tokens, blocked, clamp, known, slot }))
+    let (plan, slot, tier) = (decided.plan, decided.slot, decided.tier);
+    Verdict::Send(Box::new(Admitted { held, call, plan, model, tokens, tier, blocked, clamp, known, slot }))
 }
 
 /// What the request's cost is compared with, where the tenant states a baseline.

@@ -5,6 +5,7 @@ use tollgate_core::dialect::embeddings::EmbedRequest;
 use tollgate_core::dialect::openai::{ChatRequest, Wrong};
 use tollgate_core::dialect::{Dialect, Passing, Refused};
 use tollgate_core::failure::Failure;
+use tollgate_core::price::TierAsked;
 
 /// What is asked: one for each path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +72,8 @@ pub struct Asked {
     pub remote_media: u64,
     /// Whether a stored answer to the same request would be an answer to this one.
     pub repeatable: bool,
+    /// The service tier that is asked for.
+    pub tier: TierAsked,
     form: Form,
 }
 
@@ -105,6 +108,7 @@ impl Asked {
                 bytes: chat.bytes,
                 remote_media: chat.remote_images,
                 repeatable: true,
+                tier: chat.tier,
                 form: Form::Chat(chat),
             }),
             Endpoint::Embeddings => Passing::embeddings(body).map(|passing| Asked::passing(endpoint, passing)),
@@ -135,6 +139,7 @@ impl Asked {
             bytes: passing.bytes,
             remote_media: passing.remote_media,
             repeatable: !passing.stateful,
+            tier: passing.tier,
             form: Form::Passing(passing),
         }
     }

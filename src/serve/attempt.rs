@@ -189,7 +189,7 @@ async fn ask_target<W: World + Clone + 'static>(
         let wanted = Wanted {
             usage: call.request.include_usage,
             keep: question.keep,
-            bill: Some(Bill { price: target.price.clone(), before: cost(&tries.lines) }),
+            bill: Some(Bill { price: target.price.clone(), asked: call.request.tier, before: cost(&tries.lines) }),
         };
         let given = one(world, target, question, request, ask.wire, wanted, facts).await;
         let now = world.now();
@@ -350,7 +350,8 @@ fn seconds(ms: Millis) -> Option<u64> {
 
 /// The line of a failed attempt.
 fn failed(target: &Target, miss: &Miss, question: &Question<'_>, latency: Millis) -> Attempt {
-    let usage = if miss.may_charge { Usage { input: estimated_input(question.call), ..Usage::default() } } else { Usage::default() };
+    let input = || Usage { input: estimated_input(question.call), ..Usage::default() };
+    let usage = if miss.may_charge { input().asked_in(question.call.request.tier) } else { Usage::default() };
     Attempt {
         provider: target.provider.clone(),
         model: target.model.clone(),
@@ -359,7 +360,7 @@ fn failed(target: &Target, miss: &Miss, question: &Question<'_>, latency: Millis
         usage,
         estimated: miss.may_charge,
         cost: if miss.may_charge { target.price.cost(usage) } else { NanoUsd::ZERO },
-        price: target.price.id.clone(),
+        price: target.price.id_for(usage),
         latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
         first_byte_ms: 0,
         class: Some(miss.class),

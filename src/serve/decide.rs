@@ -10,7 +10,8 @@ use crate::ports::World;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
 use tollgate_core::map::Map as BTreeMap;
-use tollgate_core::plan::Plan;
+use tollgate_core::plan::{Plan, Target};
+use tollgate_core::price::TierAsked;
 use tollgate_core::protocol::TokenBound;
 use tollgate_core::units::NanoUsd;
 
@@ -40,7 +41,9 @@ impl Bid {
         let choices = call.request.choices.max(1);
         let most = decided.tokens.output.checked_div(choices).unwrap_or(0);
         // The cost grows with the output: the largest that fits, by bisection.
-        let fits = |each: u64| decided.held().worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices).0 <= cost;
+        let fits = |each: u64| {
+            decided.held().worst_case(decided.tokens.input, Some(each.saturating_mul(choices)), choices, decided.tier).0 <= cost
+        };
         let (mut low, mut high) = (0_u64, most);
         while low < high {
             let middle = low.midpoint(high).saturating_add(1).min(high);
@@ -74,6 +77,8 @@ pub struct Decided<A> {
     pub input_cost: NanoUsd,
     /// The most tokens.
     pub tokens: TokenBound,
+    /// The service tiers that it may be served in.
+    pub tier: TierAsked,
 }
 
 impl<A> Decided<A> {
@@ -105,7 +110,8 @@ pub async fn decide<W: World>(
     let max_output = bid.clamp.map(|each| each.saturating_mul(choices)).or(call.request.max_output);
     let open = (!bid.blocked.is_empty()).then(|| plan.without(|provider| bid.blocked.contains_key(provider)));
     let held = open.as_ref().unwrap_or(&plan);
-    let (worst_case, input_cost) = held.worst_case(input, max_output, choices);
+    let tier = tier(call, &plan, known);
+    let (worst_case, input_cost) = held.worst_case(input, max_output, choices, tier);
     // Nobody charges for counting tokens.
     let counts = call.request.endpoint == Endpoint::CountTokens;
     let (worst_case, input_cost) = if counts { (NanoUsd::ZERO, NanoUsd::ZERO) } else { (worst_case, input_cost) };
@@ -128,7 +134,7 @@ pub async fn decide<W: World>(
         return Err(Failure::NotCached);
     }
     // Targets above the cap are left out later; here it is refused if that leaves none.
-    let least = plan.least_worst_case(input, max_output, choices);
+    let least = plan.least_worst_case(input, max_output, choices, tier);
     if let Some(cap) = call.max_cost.filter(|cap| found.is_none() && !counts && least > *cap) {
         let needed_usd = least.to_string();
         return Err(Failure::MaxCostExceeded { cap: "its own cap (x-tollgate-max-cost-usd)", cap_usd: cap.to_string(), needed_usd });
@@ -136,5 +142,14 @@ pub async fn decide<W: World>(
     // What it may cost at most is then the cap.
     let worst_case = call.max_cost.map_or(worst_case, |cap| worst_case.min(cap));
     let input_cost = input_cost.min(worst_case);
-    Ok(Decided { plan, open, slot, found, worst_case, input_cost, tokens })
+    Ok(Decided { plan, open, slot, found, worst_case, input_cost, tokens, tier })
+}
+
+/// The service tiers that the request may be served in: those that it asks for, where every target is told of
+/// it. One that speaks another format is asked for none, and may take any.
+fn tier(call: &Call, plan: &Plan, known: &KnownConfig) -> TierAsked {
+    let asked = call.request.tier;
+    let client = call.request.endpoint.dialect();
+    let told = |target: &Target| known.catalog.provider(&target.provider).is_some_and(|row| row.format_for(client) == client);
+    if asked == TierAsked::Auto || plan.all().all(told) { asked } else { TierAsked::Auto }
 }

@@ -31,7 +31,7 @@ pub async fn answer<W: World>(
         return Err(Failure::ModelNotAllowed { model: model.clone() });
     }
     let known = match ask(world, &caller.tenant, Command::Configuration).await? {
-        Reply::Configuration { version, config, secrets, .. } => isolate.learn(&caller.tenant, version, *config, secrets),
+        Reply::Configuration { version, config, secrets, prices, .. } => isolate.learn(&caller.tenant, version, *config, secrets, prices),
         _ => return Err(Failure::InvalidApiKey),
     };
     let bid = Bid::new(call);
@@ -45,6 +45,7 @@ pub async fn answer<W: World>(
         known: &known,
         plan: &decided.plan,
         tokens: tokens(&decided, call, None),
+        tier: decided.tier,
         probe: None,
         blocked: &blocked,
         seed: facts.seed,

@@ -168,6 +168,7 @@ fn routed<W: World + Clone + 'static>(
         known: &admitted.known,
         plan: &admitted.plan,
         tokens: admitted.tokens,
+        tier: admitted.tier,
         probe: admitted.held.probe(),
         blocked: &admitted.blocked,
         seed: facts.seed,

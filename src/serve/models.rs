@@ -5,6 +5,8 @@ use crate::http::{Head, Response};
 use crate::isolate::Isolate;
 use crate::ports::World;
 use serde_json::{Value, json};
+use std::rc::Rc;
+use tollgate_core::catalog::Catalog;
 use tollgate_core::config::Config;
 use tollgate_core::failure::Failure;
 use tollgate_core::map::Set;
@@ -15,6 +17,8 @@ use tollgate_core::units::Timestamp;
 /// What a key may use.
 struct Usable {
     config: Config,
+    /// The providers and prices as the tenant sees them.
+    catalog: Rc<Catalog>,
     updated_at: Timestamp,
     /// The key's own list; all if empty.
     allowed: Vec<String>,
@@ -34,7 +38,10 @@ async fn usable<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result<U
     let caller = caller(isolate, head)?;
     let allowed = live(world, &caller).await?.models;
     match ask(world, &caller.tenant, Command::Configuration).await? {
-        Reply::Configuration { config, updated_at, .. } => Ok(Usable { config: *config, updated_at, allowed }),
+        Reply::Configuration { config, updated_at, prices, .. } => {
+            let catalog = isolate.catalog_for(&config, prices);
+            Ok(Usable { config: *config, catalog, updated_at, allowed })
+        }
         _ => Err(Failure::InvalidApiKey),
     }
 }
@@ -48,7 +55,7 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
     let usable = usable(world, isolate, head).await?;
     let mut entries: Vec<Value> = usable.config.models.keys().filter(|m| usable.allows(m)).map(|m| usable.entry(m, "tollgate")).collect();
     let now = world.now();
-    let catalog = isolate.catalog.for_tenant(&usable.config);
+    let catalog = &usable.catalog;
     for (provider, row) in catalog.providers() {
         if !isolate.has_key(&usable.config, provider, row) {
             continue;
@@ -62,7 +69,7 @@ pub async fn list<W: World>(world: &W, isolate: &Isolate, head: &Head) -> Result
             .map(str::to_owned);
         let models: Set<String> = catalog.models(provider).into_iter().chain(named).collect();
         let full = models.into_iter().map(|m| format!("{provider}/{m}")).filter(|m| usable.allows(m));
-        entries.extend(full.filter(|m| plan(m, &usable.config, &catalog, now).is_ok()).map(|m| usable.entry(&m, provider)));
+        entries.extend(full.filter(|m| plan(m, &usable.config, catalog, now).is_ok()).map(|m| usable.entry(&m, provider)));
     }
     Ok(Response::json(200, json!({ "object": "list", "data": entries }).to_string()))
 }
@@ -76,7 +83,7 @@ pub async fn one<W: World>(world: &W, isolate: &Isolate, head: &Head, name: &str
     if !usable.allows(name) {
         return Err(Failure::ModelNotFound { model: name.to_owned(), why: "this key may use no such model".to_owned() });
     }
-    let planned = plan(name, &usable.config, &isolate.catalog.for_tenant(&usable.config), world.now())?;
+    let planned = plan(name, &usable.config, &usable.catalog, world.now())?;
     let alias = usable.config.models.contains_key(name);
     let owner = planned.targets.first().map_or("tollgate", |t| if alias { "tollgate" } else { t.provider.as_str() });
     Ok(Response::json(200, usable.entry(name, owner).to_string()))

@@ -16,7 +16,7 @@ use tollgate_core::cache::{Kept, MAX_ANSWER as MAX_KEPT};
 use tollgate_core::dialect::tap::Tap;
 use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
-use tollgate_core::price::{Price, Usage};
+use tollgate_core::price::{Price, TierAsked, Usage};
 use tollgate_core::protocol::{Attempt, Outcome, StoredAnswer};
 use tollgate_core::retry::Class;
 use tollgate_core::sse::{Bill, Meter};
@@ -69,7 +69,7 @@ pub fn repeated<A>(call_told_usage: bool, stored: StoredAnswer, facts: &mut Fact
 
 /// A stored stream that tells its cost, which is none.
 fn free(stored: Vec<u8>) -> Vec<u8> {
-    let mut meter = Meter::new(false, 0).billed(Some(Bill { price: Price::default(), before: NanoUsd::ZERO }));
+    let mut meter = Meter::new(false, 0).billed(Some(Bill { price: Price::default(), asked: TierAsked::Auto, before: NanoUsd::ZERO }));
     let mut bytes = meter.push(&stored).unwrap_or(stored);
     bytes.extend(meter.finish());
     bytes
@@ -121,6 +121,7 @@ fn whole<W: World + Clone + 'static>(
     let Whole { bytes, usage: told, .. } = content;
     let usage =
         told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: estimated_output(&call, &bytes), ..Usage::default() });
+    let usage = usage.asked_in(call.request.tier);
     let latency = world.now().since(began);
     drop(busy);
     before.push(Attempt { region, ..ended(&target, Outcome::Ok, usage, told.is_none(), latency, latency) });
@@ -197,6 +198,7 @@ fn stream<W: World + Clone + 'static>(
         world.close(last).await;
         let told = tap.usage();
         let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: tap.estimated_output(), ..Usage::default() });
+        let usage = usage.asked_in(call.request.tier);
         drop(busy);
         let line = ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte);
         let class = tap.failed().map(|error| Class::of(Outcome::Error, 500, error.code.as_deref().unwrap_or_default(), &error.message));
@@ -235,7 +237,7 @@ fn ended(target: &Target, outcome: Outcome, usage: Usage, estimated: bool, laten
         usage,
         estimated,
         cost: target.price.cost(usage),
-        price: target.price.id.clone(),
+        price: target.price.id_for(usage),
         latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
         first_byte_ms: u32::try_from(first_byte).unwrap_or(u32::MAX),
         ..Attempt::default()

@@ -10,6 +10,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::map::{Map as BTreeMap, Set as BTreeSet};
 use tollgate_core::plan::{Plan, Target};
+use tollgate_core::price::TierAsked;
 use tollgate_core::route::{Ask, Decision, Gate, Inputs, Question, decide, refused};
 use tollgate_core::units::{NanoUsd, Timestamp};
 
@@ -40,6 +41,8 @@ pub struct Wanted<'a> {
     pub plan: &'a Plan,
     /// Input and output tokens at most.
     pub tokens: (u64, Option<u64>),
+    /// The service tiers that it may be served in.
+    pub tier: TierAsked,
     /// The target that its permit lets it probe.
     pub probe: Option<&'a str>,
     /// Providers of which a rule has nothing left.
@@ -118,6 +121,7 @@ pub fn inputs(isolate: &Isolate, wanted: &Wanted<'_>, now: Timestamp) -> Inputs 
         needs: needs(call),
         metadata: call.metadata.clone(),
         max_cost: call.max_cost,
+        tier: wanted.tier,
         ..Ask::new(bytes, most_input, most_output, call.request.choices)
     }
     .in_session(wanted.key, &call.session);

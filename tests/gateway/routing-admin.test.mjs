@@ -69,7 +69,7 @@ describe("before there was any traffic", () => {
     const before = await site.manage("GET", of(quiet.id));
     const replayed = await site.manage("POST", `${of(quiet.id)}/replay`, { config: { models: {} }, from: "2026-01-31", limit: 10_000 });
     assert.deepEqual(replayed, {
-      object: "replay", requests: 0, moved: 0, denied_before: 0, denied_after: 0, cost_before_usd: "0", cost_after_usd: "0", saved_usd: "0",
+      object: "replay", requests: 0, identical: 0, moved: 0, denied_before: 0, denied_after: 0, cost_before_usd: "0", cost_after_usd: "0", saved_usd: "0",
       changes: [], changes_not_listed: 0, next_cursor: null,
     });
     assert.deepEqual(await site.manage("GET", of(quiet.id)), before);
@@ -77,11 +77,13 @@ describe("before there was any traffic", () => {
 
   test("advice names the targets with nothing to compare", async () => {
     const advice = await site.manage("GET", `${of(tenant.id)}/advice?model=fast&target=openai/gpt-4o-mini&target=openai%2Fgpt-4o`);
-    assert.deepEqual([advice.model, advice.requests, advice.actual_usd], ["fast", 0, "0"]);
+    assert.deepEqual([advice.model, advice.baseline, advice.requests, advice.actual_usd], ["fast", null, 0, "0"]);
     const names = advice.data.map((row) => row.target).sort();
     assert.deepEqual(names, ["groq/llama-3.3-70b-versatile", "openai/gpt-4o", "openai/gpt-4o-mini", "simulated/sim-l0", "simulated/sim-small"]);
     const [row] = advice.data;
     assert.deepEqual([row.cost_usd, row.saves_usd, row.observed, row.error_rate, row.quality], ["0", "0", false, null, 0.5]);
+    assert.deepEqual(row.period, { attempts: 0, failed: 0, error_rate: null, mean_ms: null });
+    assert.deepEqual((await site.manage("GET", `${of(quiet.id)}/advice`)).data, []);
   });
 });
 
@@ -93,7 +95,6 @@ test("what is wrong with a question is told by its parameter", async () => {
   await wrong("GET", `${routed}/requests?limit=0`, "limit", /between 1 and 199/);
   await wrong("GET", `${routed}/requests?limit=200`, "limit", /between 1 and 199/);
   await wrong("GET", `${routed}/requests?cursor=${"x".repeat(65)}`, "cursor", /next_cursor/);
-  await wrong("GET", `${routed}/advice`, "model", /is missing/);
   await wrong("GET", `${routed}/advice?model=slow`, "model", /no model `slow`/);
   await wrong("GET", `${routed}/advice?model=fast&target=fast`, "target", /provider\/model/);
   await wrong("GET", `${routed}/advice?model=fast&target=nobody/x`, "target", /no provider `nobody`/);

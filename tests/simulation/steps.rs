@@ -71,7 +71,7 @@ impl World {
         let version = self.oracle.config.as_ref().map_or(0, |c| c.version);
         let stale = self.chance.one_in(10);
         let if_match = if stale { Some(version + 7) } else { self.chance.pick(&[None, Some(version)]) };
-        let reply = self.turn(Input::Message(Command::PutConfig { config, if_match }))?;
+        let reply = self.turn(Input::Message(Command::PutConfig { config, if_match, prices: None }))?;
         match reply {
             Some(Reply::Conflict { current }) if stale && current == version => Ok(()),
             Some(Reply::Configuration { version: v, .. }) if !stale && v == version + 1 => Ok(()),

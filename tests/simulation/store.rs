@@ -6,6 +6,7 @@
 
 use crate::mutants::Mutant;
 use std::collections::BTreeMap;
+use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::{Counts, StoredAnswer, UsageRow};
 use tollgate_core::tenant::{Claim, Fact, Key, Snapshot, Stored, StoredConfig, StoredSecret, Write};
 use tollgate_core::units::Timestamp;
@@ -21,6 +22,7 @@ pub struct Store {
     configs: BTreeMap<u64, StoredConfig>,
     keys: BTreeMap<String, Key>,
     secrets: BTreeMap<String, StoredSecret>,
+    prices: Option<PriceBook>,
     usage: BTreeMap<UsageKey, Counts>,
     claims: BTreeMap<(String, String), Claim>,
     pub answers: BTreeMap<(String, String), StoredAnswer>,
@@ -90,6 +92,7 @@ impl Store {
                 Write::Unsecret { name } => {
                     self.secrets.remove(name);
                 }
+                Write::Prices(book) => self.prices = Some((**book).clone()),
                 Write::Trim { before, up_to } => {
                     self.journal.retain(|n, (at, _)| n > up_to || *at >= *before);
                     self.usage.retain(|key, _| key.0 >= *before);
@@ -140,6 +143,7 @@ impl Store {
             config: self.configs.values().last().map(through_text),
             keys: self.keys.values().map(through_text).collect(),
             secrets: self.secrets.values().map(through_text).collect(),
+            prices: self.prices.as_ref().map(through_text),
             snapshot,
             journal,
             claims: self.claims.values().filter(|_| self.mutant != Some(Mutant::ClaimsAreForgotten)).map(through_text).collect(),

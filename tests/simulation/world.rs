@@ -151,9 +151,9 @@ impl World {
                 }
                 Reply::Done
             }
-            Answer::Read(Query::Violations { .. } | Query::Savings { .. } | Query::Decision { .. } | Query::Decisions { .. }) => {
-                Reply::Done
-            }
+            Answer::Read(
+                Query::Violations { .. } | Query::Targets { .. } | Query::Savings { .. } | Query::Decision { .. } | Query::Decisions { .. },
+            ) => Reply::Done,
             Answer::Read(Query::Answer { key, hash }) => Reply::Replay { stored: self.store.answers.get(&(key, hash)).cloned() },
         };
         if let Input::Message(command) = &input {

@@ -125,6 +125,41 @@ def facts(row, found):
     row["output"] = whole(found.get("max_output_tokens"))
 
 
+# What the second source calls the service tiers, and the parts of a price.
+TIERS = {"flex": "_flex", "batch": "_batches", "priority": "_priority"}
+SECOND_PARTS = {"input": "input_cost_per_token", "output": "output_cost_per_token", "cached": "cache_read_input_token_cost",
+                "write": "cache_creation_input_token_cost"}
+
+
+def near(ours, theirs):
+    return abs(decimal.Decimal(ours) - theirs) <= decimal.Decimal("0.01") * max(decimal.Decimal(ours), theirs)
+
+
+def tiers(row, found):
+    """The prices of service tiers, which only the second source knows: where both agree on what is usual, so that they
+    are of the same price. A price that changes with the day or the hour has none."""
+    usual, steps = rows.price_read(row["price"])
+    theirs = {part: million(found, SECOND_PARTS[part]) for part in ("input", "output")}
+    if theirs["input"] is None or row.get("then"):
+        return
+    if not near(usual["input"], theirs["input"]) or not near(usual["output"], theirs["output"] or decimal.Decimal(0)):
+        return
+    for tier, suffix in TIERS.items():
+        def part(name, over=""):
+            return million(found, SECOND_PARTS[name] + over + suffix)
+        base = {name: part(name) for name in SECOND_PARTS}
+        if base["output"] is None and usual["output"] == "0":
+            base["output"] = decimal.Decimal(0)
+        if base["input"] is None or base["output"] is None:
+            continue
+        higher = []
+        for over, _ in steps:
+            step = {name: part(name, f"_above_{over // 1000}k_tokens") for name in SECOND_PARTS}
+            if step["input"] is not None and step["output"] is not None:
+                higher.append((over, step))
+        row[tier] = rows.price_text(base, higher)
+
+
 def from_second(prefix, second):
     out = {}
     for name, found in second.items():
@@ -137,6 +172,7 @@ def from_second(prefix, second):
             continue
         row = {"price": rows.price_text(base, [])}
         facts(row, found)
+        tiers(row, found)
         out[model] = row
     return out
 
@@ -158,6 +194,7 @@ def book():
             names = [model.id] + [t for k, t in rules(model.match) if k == "="]
             found = next((second[p + n] for n in names for p in prefixes if p + n in second), {})
             facts(row, found)
+            tiers(row, found)
             if suffix:
                 # Its own name only: `-fast` and other names belong to the policies of the router.
                 row["match"] = None

@@ -13,6 +13,7 @@ A section is one provider's list. Each of its rows is one string of fields with 
              "DATE PRICE": the price from that day on, or "HH:MM-HH:MM PRICE": at that time of every day, in UTC;
              the last of them whose time has come holds
              "request USD": what a request costs beside its tokens
+             "flex PRICE", "batch PRICE", "priority PRICE": the price in that service tier
 
 As text it is two thirds of what it is as objects, which matters in a bundle.
 """
@@ -21,6 +22,7 @@ import decimal
 import json
 
 RATES = ("input", "output", "cached", "write", "write_1h")
+TIERS = ("flex", "batch", "priority")
 
 
 def plain(value):
@@ -98,6 +100,7 @@ def row_text(name, row):
     more = [f"from {row['from']}"] if "from" in row else []
     more += [f"{when} {price}" for when, price in row.get("then", [])]
     more += [f"request {row['request']}"] if "request" in row else []
+    more += [f"{tier} {row[tier]}" for tier in TIERS if tier in row]
     fields = [name, row["price"], sizes, row.get("match", ""), *more]
     if any("|" in f for f in fields):
         raise SystemExit(f"a field of {name} holds a |")
@@ -116,7 +119,7 @@ def row_read(text):
     if match:
         row["match"] = match
     for word, _, rest in (m.partition(" ") for m in more):
-        if word in ("from", "request"):
+        if word in ("from", "request", *TIERS):
             row[word] = rest
         else:
             row.setdefault("then", []).append([word, rest])

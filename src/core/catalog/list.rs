@@ -4,7 +4,7 @@
 //! takes a fraction of the time that reading them would; plans remember the prices that are in use.
 
 use crate::map::Map as BTreeMap;
-use crate::price::{Price, RateText, Rates};
+use crate::price::{Price, RateText, Rates, Tier, Variant};
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::Deserialize;
 
@@ -92,16 +92,19 @@ impl Row {
             let next = when.next(now);
             until = until.into_iter().chain(next).min();
         }
-        let mut parts = text.split(" > ");
-        let base = rates(parts.next()?)?;
-        let mut steps = Vec::new();
-        for step in parts {
-            let (over, text) = step.split_once(' ')?;
-            steps.push((over.parse().ok()?, rates(text)?));
+        let (base, steps) = with_steps(text)?;
+        let mut tiers = Vec::new();
+        if !self.more.is_empty() {
+            for tier in Tier::PRICED {
+                if let Some(text) = self.told(tier.name()) {
+                    let (base, steps) = with_steps(text)?;
+                    tiers.push(Variant { tier, base, steps });
+                }
+            }
         }
         let per_request = self.told("request").map_or(Some(NanoUsd::ZERO), NanoUsd::from_usd)?;
         let id = label.map_or(id.clone(), |label| format!("{id}@{label}"));
-        Some(Price { id, base, steps, per_request, valid_until: until })
+        Some(Price { id, base, steps, per_request, tiers, valid_until: until })
     }
 }
 
@@ -150,6 +153,18 @@ impl When {
             }
         }
     }
+}
+
+/// Rates, and those of longer prompts.
+fn with_steps(text: &str) -> Option<(Rates, Vec<(Tokens, Rates)>)> {
+    let mut parts = text.split(" > ");
+    let base = rates(parts.next()?)?;
+    let mut steps = Vec::new();
+    for step in parts {
+        let (over, text) = step.split_once(' ')?;
+        steps.push((over.parse().ok()?, rates(text)?));
+    }
+    Some((base, steps))
 }
 
 fn rates(text: &str) -> Option<Rates> {

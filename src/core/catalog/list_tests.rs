@@ -1,5 +1,5 @@
 use super::*;
-use crate::price::Usage;
+use crate::price::{Tier, TierAsked, Usage};
 use std::collections::BTreeSet;
 
 fn at(text: &str) -> Timestamp {
@@ -30,17 +30,15 @@ fn every_row_can_be_read() {
         for text in &section.models {
             let row = Row::of(text);
             let price = row.price(String::new(), at(NOW)).unwrap_or_else(|| panic!("{text}"));
-            assert!(price.worst_case(1_000_000, 1_000_000).get() > 0, "{text} is free");
+            assert!(price.worst_case(1_000_000, 1_000_000, TierAsked::Auto).get() > 0, "{text} is free");
             assert!(price.steps.is_sorted_by(|a, b| a.0 < b.0), "{text}");
             assert!(row.rules().count() > 0 && row.rules().all(|(kind, rule)| "=^$~".contains(kind) && !rule.is_empty()), "{text}");
             let sizes = row.sizes.split(' ').filter(|s| !s.is_empty());
             assert!(sizes.clone().count() <= 2 && sizes.into_iter().all(|s| s.parse::<Tokens>().is_ok_and(|n| n > 0)), "{text}");
-            let words = ["from", "request"];
+            let words = ["from", "request", "flex", "batch", "priority"];
             let known = |field: &str| {
                 field.split_once(' ').is_some_and(|(w, rest)| {
-                    words.contains(&w)
-                        || (When::read(Box::leak(w.to_owned().into_boxed_str())).is_some()
-                            && rates(rest.split(" > ").next().unwrap()).is_some())
+                    words.contains(&w) || (When::read(Box::leak(w.to_owned().into_boxed_str())).is_some() && with_steps(rest).is_some())
                 })
             };
             assert!(row.more.is_empty() || row.more.split('|').all(known), "{text}");
@@ -143,6 +141,39 @@ fn a_row_tells_all_rates_and_steps() {
     assert_eq!((price.per_request.to_string(), price.valid_until), ("0.012".to_owned(), None));
     assert_eq!(price.cost(Usage::default()).to_string(), "0.012");
     assert_eq!((list.context_window("p", "a"), list.max_output("p", "a")), (Some(200_000), None));
+}
+
+#[test]
+fn a_row_tells_the_prices_of_tiers() {
+    let list = list(
+        r#"{"source":"s 1","providers":{"p":{"models":["a|2 8 0.5|||request 0.5|flex 1 4 > 1000 2 6|priority 4 16 1 5","b|1 1|||batch 1"]}}}"#,
+    );
+    let price = list.price("p", "a", at(NOW)).unwrap();
+    let told: Vec<_> = price.tiers.iter().map(|v| (v.tier, v.base.input, v.base.cache_write, v.steps.len())).collect();
+    assert_eq!(told, [(Tier::Flex, 1_000_000, None, 1), (Tier::Priority, 4_000_000, Some(5_000_000), 0)]);
+    let usage = |input, tier| Usage { input, tier, ..Usage::default() };
+    let cost = |usage: Usage| (price.cost(usage).to_string(), price.id_for(usage));
+    assert_eq!(cost(usage(1_000, Some(Tier::Flex))), ("0.501".to_owned(), "s 1:p/a#flex".to_owned()));
+    assert_eq!(cost(usage(2_000, Some(Tier::Flex))), ("0.504".to_owned(), "s 1:p/a#flex".to_owned()));
+    assert_eq!(cost(usage(1_000, Some(Tier::Priority))), ("0.504".to_owned(), "s 1:p/a#priority".to_owned()));
+    assert_eq!(cost(usage(1_000, Some(Tier::Batch))), ("0.502".to_owned(), "s 1:p/a".to_owned()));
+    assert_eq!(list.price("p", "b", at(NOW)), None, "a tier that cannot be read");
+}
+
+/// Of the models that people use, and their own lists agree with what both sources say is usual.
+#[test]
+fn the_tiers_of_known_models_are_there() {
+    let list = List::built_in().unwrap();
+    let rates = |model: &str, tier: Tier| {
+        let price = list.price("openai", model, at(NOW)).unwrap();
+        price.tiers.iter().find(|v| v.tier == tier).map(|v| (v.base.input, v.base.output))
+    };
+    assert_eq!(rates("gpt-4o", Tier::Priority), Some((4_250_000, 17_000_000)));
+    assert_eq!(rates("gpt-4o", Tier::Batch), Some((1_250_000, 5_000_000)));
+    assert_eq!(rates("gpt-4o", Tier::Flex), None);
+    assert_eq!(rates("o3", Tier::Flex), Some((1_000_000, 4_000_000)));
+    let tiered = |provider: &str| list.providers[provider].models.iter().filter(|row| row.contains("|priority ")).count();
+    assert!(tiered("openai") >= 20 && tiered("fireworks") >= 20, "{} {}", tiered("openai"), tiered("fireworks"));
 }
 
 #[test]

@@ -8,9 +8,9 @@ mod provider;
 
 pub use provider::{Auth, Health, Provider, Quirk};
 
-use crate::config::Config;
+use crate::config::{Config, Invalid, split_target, validate_prices};
 use crate::map::Map as BTreeMap;
-use crate::price::Price;
+use crate::price::{MAX_BOOK, Price, PriceBook, PriceSpec};
 use crate::units::{Timestamp, Tokens};
 use list::List;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct Catalog {
     providers: BTreeMap<String, Provider>,
     /// Shared with the views of tenants.
     list: Arc<List>,
+    /// The operator's own prices, which go before the list's.
+    book: Option<Arc<PriceBook>>,
 }
 
 impl Catalog {
@@ -40,12 +42,14 @@ impl Catalog {
             }
             providers.extend(more);
         }
-        Ok(Catalog { list: Arc::new(list), providers })
+        Ok(Catalog { list: Arc::new(list), book: None, providers })
     }
 
-    /// The same as a tenant sees it: its own providers go before these.
-    pub fn for_tenant(&self, config: &Config) -> Catalog {
-        let mut view = self.clone();
+    /// The same as a tenant sees it: its own providers go before these, and the operator's prices before the
+    /// list's.
+    #[must_use]
+    pub fn for_tenant(&self, config: &Config, book: Option<Arc<PriceBook>>) -> Catalog {
+        let mut view = Catalog { book, ..self.clone() };
         for (name, provider) in &config.providers {
             match provider.row(self.provider(name)) {
                 Some(row) => view.providers.insert(name.clone(), row),
@@ -65,12 +69,40 @@ impl Catalog {
         self.providers.iter().map(|(name, p)| (name.as_str(), p))
     }
 
-    /// The price of a model at that time: the listed one, else the provider's default. Of the rules that
-    /// fit its name, an exact one goes before a prefix, a prefix before the rest, a longer before a shorter.
+    /// The price of a model at that time: the operator's, else the listed one, else the provider's default. Of
+    /// the list's rules that fit its name, an exact one goes before a prefix, a prefix before the rest, a longer
+    /// before a shorter.
     pub fn price(&self, provider: &str, model: &str, now: Timestamp) -> Option<Price> {
         let row = self.providers.get(provider)?;
+        if let Some(price) = self.book_for(row).and_then(|book| book.price(provider, model)) {
+            return Some(price);
+        }
         let listed = row.prices.as_deref().and_then(|section| self.list.price(section, model, now));
         listed.or_else(|| row.default_price.as_ref()?.price(&format!("operator:{model}")))
+    }
+
+    /// The operator's prices, unless the provider is a tenant's own.
+    fn book_for(&self, row: &Provider) -> Option<&PriceBook> {
+        self.book.as_deref().filter(|_| !row.of_tenant)
+    }
+
+    /// What is wrong with prices that an operator gives for all tenants.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_prices(&self, prices: &BTreeMap<String, PriceSpec>) -> Result<(), Invalid> {
+        let wrong = |param: String, message: String| Err(Invalid { param, message });
+        if prices.len() > MAX_BOOK {
+            return wrong("prices".to_owned(), format!("at most {MAX_BOOK}"));
+        }
+        validate_prices(prices)?;
+        for name in prices.keys() {
+            // A row for nobody would change nothing, and nobody would notice.
+            if let Some((provider, _)) = split_target(name).filter(|(provider, _)| !self.providers.contains_key(*provider)) {
+                return wrong(format!("prices.{name}"), format!("there is no provider `{provider}`"));
+            }
+        }
+        Ok(())
     }
 
     /// Tokens that fit into a model's input and output together, where known.
@@ -83,11 +115,13 @@ impl Catalog {
         self.list.max_output(self.providers.get(provider)?.prices.as_deref()?, model)
     }
 
-    /// The models of a provider that are in a list.
+    /// The models of a provider that are in a list, or that the operator has a price for.
     pub fn models(&self, provider: &str) -> Vec<String> {
         let Some(row) = self.providers.get(provider) else { return Vec::new() };
         let listed = row.prices.as_deref().into_iter().flat_map(|section| self.list.models(section));
-        row.models.iter().cloned().chain(listed.map(str::to_owned)).collect()
+        let priced = self.book_for(row).into_iter().flat_map(|book| book.prices.keys());
+        let priced = priced.filter_map(|name| split_target(name)).filter(|(of, model)| *of == provider && *model != "*");
+        row.models.iter().cloned().chain(listed.map(str::to_owned)).chain(priced.map(|(_, model)| model.to_owned())).collect()
     }
 }
 
@@ -152,6 +186,61 @@ mod tests {
         assert_eq!(catalog.context_window("openai", "gpt-4o"), Some(128_000));
         assert_eq!(catalog.max_output("openai", "gpt-4o"), Some(16_384));
         assert_eq!((catalog.context_window("openai", "x"), catalog.max_output("nobody", "x")), (None, None));
+    }
+
+    fn book(rows: &str) -> Option<Arc<PriceBook>> {
+        Some(Arc::new(PriceBook { version: 7, prices: serde_json::from_str(rows).unwrap(), ..PriceBook::default() }))
+    }
+
+    const ONE: &str = r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}"#;
+
+    #[test]
+    fn the_operators_prices_go_before_the_lists_and_after_the_tenants() {
+        let known = r#"{"sim":{"base_url":"http://127.0.0.1:1/v1","api_key_env":"K","default_price":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#;
+        let rows = format!(
+            r#"{{"openai/gpt-4o":{ONE},"sim/*":{ONE},"sim/x":{{"input_usd_per_mtok":"3","output_usd_per_mtok":"4"}},"groq/*":{ONE},"own/*":{ONE}}}"#
+        );
+        let id = |config: &str, name: &str| {
+            let config: Config = serde_json::from_str(config).unwrap();
+            let catalog = Catalog::new(Some(known)).unwrap().for_tenant(&config, book(&rows));
+            crate::plan::plan(name, &config, &catalog, Timestamp(0)).map(|plan| plan.targets[0].price.id.clone()).unwrap_or_default()
+        };
+        // Its own row, then its provider's, then the list, then the provider's default.
+        assert_eq!(id("{}", "openai/gpt-4o"), "operator:openai/gpt-4o@7");
+        assert_eq!(id("{}", "sim/x"), "operator:sim/x@7");
+        assert_eq!(id("{}", "sim/y"), "operator:sim/*@7");
+        assert_eq!(id("{}", "groq/nobody-knows-it"), "operator:groq/*@7");
+        assert!(id("{}", "openai/gpt-4o-mini").starts_with("genai-prices "));
+        // The tenant's goes before, and the one for unknown models after.
+        assert_eq!(id(&format!(r#"{{"prices":{{"openai/*":{ONE}}}}}"#), "openai/gpt-4o"), "tenant:openai/*");
+        assert_eq!(id(&format!(r#"{{"unknown_price":{{"default_price":{ONE}}}}}"#), "sim/x"), "operator:sim/x@7");
+        // A tenant's own provider is none of the operator's.
+        let own = r#"{"unknown_price":"allow_and_flag","providers":{"own":{"base_url":"https://llm.example.com","format":"openai","auth":"none"},
+            "groq":{"base_url":"https://llm.example.com","format":"openai","auth":"none"},"openai":{"keys":["a"]}}}"#;
+        assert_eq!((id(own, "own/x").as_str(), id(own, "groq/x").as_str()), ("unknown", "unknown"));
+        assert_eq!(id(own, "openai/gpt-4o"), "operator:openai/gpt-4o@7");
+    }
+
+    #[test]
+    fn a_model_that_only_the_operator_has_a_price_for_is_listed() {
+        let catalog = Catalog::new(None)
+            .unwrap()
+            .for_tenant(&Config::default(), book(&format!(r#"{{"groq/new":{ONE},"groq/*":{ONE},"openai/o":{ONE}}}"#)));
+        let models = catalog.models("groq");
+        assert!(models.contains(&"new".to_owned()) && !models.contains(&"o".to_owned()) && !models.contains(&"*".to_owned()));
+    }
+
+    #[test]
+    fn prices_of_the_operator_are_checked() {
+        let catalog = Catalog::new(None).unwrap();
+        let check = |rows: &str| catalog.check_prices(&serde_json::from_str(rows).unwrap()).map_err(|e| e.param);
+        assert_eq!(check(&format!(r#"{{"openai/x":{ONE},"groq/*":{ONE}}}"#)), Ok(()));
+        assert_eq!(check(&format!(r#"{{"gpt-4o":{ONE}}}"#)), Err("prices.gpt-4o".to_owned()));
+        assert_eq!(check(&format!(r#"{{"opnai/gpt-4o":{ONE}}}"#)), Err("prices.opnai/gpt-4o".to_owned()));
+        assert_eq!(check(r#"{"openai/x":{"input_usd_per_mtok":"-1","output_usd_per_mtok":"2"}}"#), Err("prices.openai/x".to_owned()));
+        let rows: Vec<String> = (0..=MAX_BOOK).map(|n| format!(r#""openai/m{n}":{ONE}"#)).collect();
+        assert_eq!(check(&format!("{{{}}}", rows.join(","))), Err("prices".to_owned()));
+        assert_eq!(check(&format!("{{{}}}", rows[1..].join(","))), Ok(()));
     }
 
     #[test]

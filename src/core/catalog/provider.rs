@@ -48,6 +48,9 @@ pub struct Provider {
     /// The model that is asked for one token, where it is checked so.
     #[serde(default)]
     pub health_model: Option<String>,
+    /// Whether it is a tenant's own: no price of the operator's holds there.
+    #[serde(skip)]
+    pub(super) of_tenant: bool,
 }
 
 /// How cron finds out whether a provider is well.
@@ -134,7 +137,7 @@ pub enum Quirk {
 }
 
 impl Provider {
-    /// A provider that speaks `format` at this address, of which nothing else is known.
+    /// A tenant's own provider that speaks `format` at this address, of which nothing else is known.
     pub fn at(base_url: String, format: Dialect, auth: Option<Auth>) -> Provider {
         Provider {
             base_url,
@@ -150,6 +153,7 @@ impl Provider {
             max_output_tokens: None,
             health: None,
             health_model: None,
+            of_tenant: true,
         }
     }
 

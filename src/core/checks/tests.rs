@@ -1,6 +1,6 @@
 use super::*;
+use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
 
 const NOON: Timestamp = Timestamp(1_710_072_000_000);
 const HOUR: Millis = 3_600_000;

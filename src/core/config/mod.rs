@@ -16,7 +16,7 @@ pub use limit::{Algorithm, Limit, WhenUnreachable};
 pub use providers::{MAX_PROVIDERS, TenantProvider};
 pub use routing::{BreakerPolicy, DecisionPolicy, RetryPolicy, SavingsPolicy};
 pub use scope::Scope;
-pub use validate::Invalid;
+pub use validate::{Invalid, validate_prices};
 
 use crate::map::Map as BTreeMap;
 use crate::price::PriceSpec;

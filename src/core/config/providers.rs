@@ -252,7 +252,7 @@ mod tests {
         )
         .unwrap();
         let own = Catalog::new(None).unwrap();
-        let catalog = own.for_tenant(&config);
+        let catalog = own.for_tenant(&config, None);
         let row = |name: &str| catalog.provider(name).unwrap();
         let known = own.provider("openai").unwrap();
         let mut expected = known.clone();
@@ -266,7 +266,7 @@ mod tests {
         assert_eq!(catalog.price("mine", "any", Timestamp(0)).map(|p| p.base.output), Some(2_000_000));
         assert_eq!(catalog.price("openai", "gpt-4o", Timestamp(0)), own.price("openai", "gpt-4o", Timestamp(0)));
         assert_eq!(catalog.models("mine"), ["m"]);
-        assert_eq!(own.for_tenant(&Config::default()), own);
+        assert_eq!(own.for_tenant(&Config::default(), None), own);
     }
 
     /// A document may be older than a rule, or name what the operator has taken away since.
@@ -276,7 +276,7 @@ mod tests {
         for text in [r#"{"openai":{"keys":["a"],"base_url":"https://localhost/v1"}}"#, r#"{"gone":{"keys":["a"]}}"#] {
             let config: Config = serde_json::from_str(&format!(r#"{{"providers":{text}}}"#)).unwrap();
             let name = config.providers.keys().next().unwrap();
-            assert_eq!(own.for_tenant(&config).provider(name), None, "{text}");
+            assert_eq!(own.for_tenant(&config, None).provider(name), None, "{text}");
         }
     }
 

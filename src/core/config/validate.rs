@@ -2,7 +2,7 @@
 
 use super::{Algorithm, Budget, Config, Limit, MAX_RULES, Scope, Span, Step, UnknownPrice, split_target};
 use crate::budget::Measure;
-use crate::map::Set as BTreeSet;
+use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use crate::price::PriceSpec;
 use crate::units::{Amount, NanoUsd};
 
@@ -35,12 +35,7 @@ impl Config {
         self.limits()?;
         self.budgets()?;
         self.own_providers()?;
-        for (name, spec) in &self.prices {
-            if split_target(name).is_none() {
-                return invalid(format!("prices.{name}"), "a price is for `provider/model` or `provider/*`");
-            }
-            price(&format!("prices.{name}"), spec)?;
-        }
+        validate_prices(&self.prices)?;
         if let UnknownPrice::DefaultPrice(spec) = &self.unknown_price {
             price("unknown_price.default_price", spec)?;
         }
@@ -138,6 +133,20 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// Checks prices by name.
+///
+/// # Errors
+/// The first thing that is wrong.
+pub fn validate_prices(prices: &BTreeMap<String, PriceSpec>) -> Result<(), Invalid> {
+    for (name, spec) in prices {
+        if split_target(name).is_none() {
+            return invalid(format!("prices.{name}"), "a price is for `provider/model` or `provider/*`");
+        }
+        price(&format!("prices.{name}"), spec)?;
+    }
+    Ok(())
 }
 
 fn only(at: &str, scope: &Scope, only: &[String]) -> Result<(), Invalid> {

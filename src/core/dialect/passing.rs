@@ -7,8 +7,9 @@
 use super::Dialect;
 use super::common::Usage;
 use super::json::Json;
-use super::openai::Wrong;
 use super::openai::request::{changed, span, top_level, utf8, wrong};
+use super::openai::{Wrong, tier};
+use crate::price::TierAsked;
 use serde::Deserialize;
 
 /// Most output tokens that a caller may name; more is a typing error.
@@ -29,6 +30,8 @@ pub struct Passing {
     pub remote_media: u64,
     /// Whether the answer depends on more than the request: on a conversation that the provider keeps.
     pub stateful: bool,
+    /// The service tier that is asked for.
+    pub tier: TierAsked,
     /// Where the model's value stands in the body.
     model_at: (usize, usize),
     /// Where the bound of the output stands, if it does, and its name.
@@ -76,9 +79,22 @@ impl Passing {
             _ => count("\"url\"").div_ceil(2).saturating_add(count("\"file_id\"")),
         };
         let remote_media = u64::try_from(remote).unwrap_or(u64::MAX);
+        let tier = fields.tier();
         let after_brace = text.find('{').map_or(0, |i| i.saturating_add(1));
         let bytes = text.trim().len();
-        Ok(Passing { model, stream, max_output, bytes, remote_media, stateful, model_at, max_output_at, max_output_name, after_brace })
+        Ok(Passing {
+            model,
+            stream,
+            max_output,
+            bytes,
+            remote_media,
+            stateful,
+            tier,
+            model_at,
+            max_output_at,
+            max_output_name,
+            after_brace,
+        })
     }
 
     /// Reads a request for embeddings.
@@ -104,6 +120,7 @@ impl Passing {
             bytes: text.trim().len(),
             remote_media: 0,
             stateful: false,
+            tier: fields.tier(),
             model_at,
             max_output_at: None,
             max_output_name: "",
@@ -133,6 +150,9 @@ struct Told {
     usage: Option<Json>,
     #[serde(default, rename = "usageMetadata")]
     usage_metadata: Option<Json>,
+    /// OpenAI's; Anthropic tells it within the usage.
+    #[serde(default)]
+    service_tier: Option<Json>,
 }
 
 impl Dialect {
@@ -141,7 +161,8 @@ impl Dialect {
     pub fn usage_of_answer(self, body: &[u8]) -> Option<Usage> {
         let told: Told = serde_json::from_slice(body).ok()?;
         let fields = if self == Dialect::Gemini { told.usage_metadata } else { told.usage }?.into_fields()?;
-        self.read_usage(fields)
+        let usage = self.read_usage(fields)?;
+        Some(Usage { tier: usage.tier.or(tier(told.service_tier.as_ref())), ..usage })
     }
 }
 

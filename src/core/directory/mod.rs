@@ -3,12 +3,16 @@
 
 use crate::checks::{Change, Checked, Checks, Claim};
 use crate::ids::TenantId;
+use crate::map::Map as BTreeMap;
+use crate::price::{PriceBook, PriceSpec};
 use crate::protocol::Totals;
 use crate::units::{Millis, NanoUsd, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Most tenants on one page.
 pub const MAX_PAGE: usize = 100;
+/// Versions of the operator's prices that are kept, so that the price of an older charge can be looked up.
+pub const MAX_BOOKS: u64 = 100;
 
 /// What is asked of the directory.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -69,6 +73,20 @@ pub enum DirectoryCommand {
     },
     /// What health checks have found.
     Checks,
+    /// The operator's prices.
+    Prices {
+        /// This version of them; the latest if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<u64>,
+    },
+    /// Store the operator's prices, validated, as the next version.
+    PutPrices {
+        /// All of them.
+        prices: BTreeMap<String, PriceSpec>,
+        /// Only if this version is current.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        if_match: Option<u64>,
+    },
 }
 
 /// What the directory answers.
@@ -103,6 +121,17 @@ pub enum DirectoryReply {
     Checks {
         /// All of it.
         checks: Box<Checks>,
+    },
+    /// The operator's prices. Version 0 where there were never any; nothing where the version asked for is
+    /// not kept.
+    Prices {
+        /// They.
+        book: Option<Box<PriceBook>>,
+    },
+    /// The prices are not at the expected version.
+    Conflict {
+        /// The version that they are at.
+        current: u64,
     },
     /// The message could not be read.
     Failed {

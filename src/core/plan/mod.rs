@@ -2,9 +2,10 @@
 
 use crate::catalog::Catalog;
 use crate::config::{Capability, Config, PoolTarget, Quality, Route, UnknownPrice, split_target};
+use crate::dialect::Dialect;
 use crate::failure::Failure;
 use crate::map::Set as BTreeSet;
-use crate::price::{Price, UNKNOWN};
+use crate::price::{Price, TierAsked, UNKNOWN};
 use crate::units::{NanoUsd, Timestamp, Tokens};
 
 /// A model at a provider, with its price.
@@ -96,7 +97,11 @@ fn target(
     let full = t.target.as_str();
     let (provider, model) = split_target(full).ok_or_else(|| not_found(format!("its target `{full}` is not `provider/model`")))?;
     let row = catalog.provider(provider).ok_or_else(|| not_found(format!("there is no provider `{provider}`")))?;
-    let price = price(full, provider, model, config, catalog, now).ok_or_else(|| Failure::PriceUnknown { model: full.to_owned() })?;
+    let mut price = price(full, provider, model, config, catalog, now).ok_or_else(|| Failure::PriceUnknown { model: full.to_owned() })?;
+    if row.formats.iter().all(|format| matches!(format, Dialect::Gemini | Dialect::Bedrock)) {
+        // What is translated to these formats asks for no service tier, and gets the usual one.
+        price.tiers.clear();
+    }
     let assumed = config.permit.default_output_tokens;
     Ok(Target {
         provider: provider.to_owned(),
@@ -146,17 +151,17 @@ impl Plan {
     }
 
     /// The most that the request can cost, and the input's part of it, at the dearest target.
-    pub fn worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> (NanoUsd, NanoUsd) {
+    pub fn worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64, asked: TierAsked) -> (NanoUsd, NanoUsd) {
         let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
-        let most = self.all().map(|t| t.price.worst_case(input, output(t))).max().unwrap_or(NanoUsd::MAX);
-        let input_only = self.all().map(|t| t.price.worst_case(input, 0)).max().unwrap_or(NanoUsd::MAX);
+        let most = self.all().map(|t| t.price.worst_case(input, output(t), asked)).max().unwrap_or(NanoUsd::MAX);
+        let input_only = self.all().map(|t| t.price.worst_case(input, 0, asked)).max().unwrap_or(NanoUsd::MAX);
         (most, input_only)
     }
 
     /// The most that the request can cost at the cheapest of its targets.
-    pub fn least_worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64) -> NanoUsd {
+    pub fn least_worst_case(&self, input: Tokens, max_output: Option<Tokens>, choices: u64, asked: TierAsked) -> NanoUsd {
         let output = |t: &Target| max_output.unwrap_or_else(|| t.max_output.saturating_mul(choices));
-        self.all().map(|t| t.price.worst_case(input, output(t))).min().unwrap_or(NanoUsd::MAX)
+        self.all().map(|t| t.price.worst_case(input, output(t), asked)).min().unwrap_or(NanoUsd::MAX)
     }
 
     /// The most output tokens that the request can use, at whichever target.
@@ -198,7 +203,7 @@ mod tests {
         let fast = plan("fast").unwrap();
         assert_eq!(fast.reason, "alias=fast");
         assert_eq!(fast.targets.iter().map(|t| t.model.as_str()).collect::<Vec<_>>(), ["gpt-4o-mini", "x"]);
-        assert_eq!(fast.worst_case(1_000_000, Some(0), 1).0.to_string(), "9");
+        assert_eq!(fast.worst_case(1_000_000, Some(0), 1, TierAsked::Auto).0.to_string(), "9");
         assert_eq!(plan("openai/gpt-4o").unwrap().reason, "direct");
         for unknown in ["gpt-4o", "nobody/gpt-4o", "openai/"] {
             assert!(matches!(plan(unknown), Err(Failure::ModelNotFound { .. })), "{unknown}");
@@ -212,7 +217,7 @@ mod tests {
                 "prices":{"sim/x":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"},"sim/long":{"input_usd_per_mtok":"9","output_usd_per_mtok":"9"}}}"#,
         );
         let plan = super::plan("a", &config, &catalog(), Timestamp(0)).unwrap();
-        assert_eq!(plan.worst_case(1_000_000, Some(0), 1).0.to_string(), "9");
+        assert_eq!(plan.worst_case(1_000_000, Some(0), 1, TierAsked::Auto).0.to_string(), "9");
         assert_eq!(plan.providers(), ["openai", "sim"]);
         assert_eq!(plan.without(|p| p == "sim").providers(), ["openai"]);
         assert_eq!(plan.baseline.map(|b| b.name()).as_deref(), Some("sim/long"));
@@ -227,7 +232,7 @@ mod tests {
         assert_eq!((charged.targets[0].price.base.input, charged.reason.as_str()), (7_000_000, "direct"));
         let flagged = plan(&config(r#"{"unknown_price":"allow_and_flag"}"#)).unwrap();
         assert_eq!((flagged.targets[0].price.id.as_str(), flagged.reason.as_str()), ("unknown", "direct, price=unknown"));
-        assert_eq!(flagged.worst_case(1_000_000, Some(1_000_000), 1), (NanoUsd::ZERO, NanoUsd::ZERO));
+        assert_eq!(flagged.worst_case(1_000_000, Some(1_000_000), 1, TierAsked::Auto), (NanoUsd::ZERO, NanoUsd::ZERO));
     }
 
     #[test]

@@ -4,13 +4,17 @@
 //! every price with at most six decimals per million tokens is exact. A cost is summed in 128 bits
 //! and rounded once, half up, to nano-dollars.
 
+mod book;
 mod rates;
 mod spec;
 #[cfg(test)]
 mod tests;
+mod tier;
 
+pub use book::{MAX_BOOK, PriceBook};
 pub use rates::{RateText, Rates};
-pub use spec::PriceSpec;
+pub use spec::{PriceSpec, TierSpec};
+pub use tier::{Tier, TierAsked, Variant};
 
 use crate::units::{NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
@@ -29,6 +33,8 @@ pub struct Price {
     pub steps: Vec<(Tokens, Rates)>,
     /// What each request pays beside its tokens.
     pub per_request: NanoUsd,
+    /// What other service tiers cost.
+    pub tiers: Vec<Variant>,
     /// When another price comes into force: from then on this one must be looked up again.
     pub valid_until: Option<Timestamp>,
 }
@@ -51,6 +57,9 @@ pub struct Usage {
     /// The part of `cache_write` that is kept there for an hour.
     #[serde(rename = "h", default, skip_serializing_if = "is_zero")]
     pub cache_write_1h: Tokens,
+    /// The service tier, where the provider named one and it is not the usual one.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub tier: Option<Tier>,
 }
 
 fn is_zero(n: &u64) -> bool {
@@ -64,6 +73,12 @@ impl Usage {
         let cached_input = self.cached_input.min(self.input);
         let cache_write = self.cache_write.min(self.input.saturating_sub(cached_input));
         Usage { cached_input, cache_write, cache_write_1h: self.cache_write_1h.min(cache_write), ..self }
+    }
+
+    /// As it is settled: in the tier that the answer named, or in what the request asked for where it named none.
+    #[must_use]
+    pub fn asked_in(self, asked: TierAsked) -> Usage {
+        Usage { tier: self.tier.or(asked.untold()).filter(|tier| *tier != Tier::Standard), ..self }
     }
 }
 
@@ -80,15 +95,31 @@ impl Price {
 
     /// The cost of a request that used `usage`, never negative.
     pub fn cost(&self, usage: Usage) -> NanoUsd {
-        let step = self.steps.iter().rev().find(|(over, _)| usage.input > *over);
-        step.map_or(self.base, |(_, rates)| *rates).cost(usage.consistent()).plus(self.per_request)
+        let (base, steps) = self.variant(usage.tier).map_or((self.base, &self.steps), |v| (v.base, &v.steps));
+        let step = steps.iter().rev().find(|(over, _)| usage.input > *over);
+        step.map_or(base, |(_, rates)| *rates).cost(usage.consistent()).plus(self.per_request)
+    }
+
+    /// The id of what such a request is charged by: of its tier, where that has a price of its own.
+    pub fn id_for(&self, usage: Usage) -> String {
+        self.variant(usage.tier).map_or_else(|| self.id.clone(), |v| format!("{}#{}", self.id, v.tier.name()))
+    }
+
+    fn variant(&self, tier: Option<Tier>) -> Option<&Variant> {
+        self.tiers.iter().find(|v| Some(v.tier) == tier)
     }
 
     /// The most that a request of up to `input` and `output` tokens can cost: steps count from their
-    /// first token, and all of the input may be read from a cache or written to one, where that is dearer.
-    pub fn worst_case(&self, input: Tokens, output: Tokens) -> NanoUsd {
-        let reachable = self.steps.iter().filter(|(over, _)| input > *over).map(|(_, rates)| *rates);
-        let most = reachable.chain([self.base]).map(|rates| rates.dearest().cost(Usage { input, output, ..Usage::default() })).max();
+    /// first token, all of the input may be read from a cache or written to one, and it may be served in any tier
+    /// that it allows, where that is dearer.
+    pub fn worst_case(&self, input: Tokens, output: Tokens, asked: TierAsked) -> NanoUsd {
+        let usage = Usage { input, output, ..Usage::default() };
+        let most = |base: Rates, steps: &[(Tokens, Rates)]| {
+            let reachable = steps.iter().filter(|(over, _)| input > *over).map(|(_, rates)| *rates);
+            reachable.chain([base]).map(|rates| rates.dearest().cost(usage)).max()
+        };
+        let allowed = self.tiers.iter().filter(|v| asked.allows(v.tier)).map(|v| most(v.base, &v.steps));
+        let most = allowed.chain([most(self.base, &self.steps)]).flatten().max();
         most.unwrap_or(NanoUsd::MAX).plus(self.per_request)
     }
 }

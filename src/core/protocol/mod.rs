@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
 use crate::map::Map as BTreeMap;
 use crate::perf::Seen;
-use crate::price::Usage;
+use crate::price::{PriceBook, Usage};
 use crate::retry::Class;
 use crate::route::Record;
 use crate::savings::{Saved, SavingsRow};
@@ -72,6 +72,9 @@ pub enum Command {
         config: Box<Config>,
         /// Only if this version is current.
         if_match: Option<u64>,
+        /// The operator's prices, for a tenant that does not know them yet.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prices: Option<Box<PriceBook>>,
     },
     /// Store a new gateway key.
     CreateKey(NewKey),
@@ -105,6 +108,13 @@ pub enum Command {
     },
     /// Usage counters by minute.
     Usage {
+        /// From this minute on.
+        from: Timestamp,
+        /// Before this time.
+        to: Timestamp,
+    },
+    /// Usage counters of these minutes together, by target and outcome.
+    Targets {
         /// From this minute on.
         from: Timestamp,
         /// Before this time.
@@ -147,6 +157,8 @@ pub enum Command {
         /// At most so many.
         limit: u32,
     },
+    /// The operator's prices, which hold for all tenants. An older version than is known changes nothing.
+    Prices(Box<PriceBook>),
     /// Somebody judges an answer.
     Feedback(Feedback),
     /// Do what is due. No provider is known to be unreachable.
@@ -410,6 +422,9 @@ pub enum Reply {
         /// The tenant's secrets: name → sealed text.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         secrets: BTreeMap<String, String>,
+        /// The operator's prices, where there are some.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prices: Option<Box<PriceBook>>,
     },
     /// There is no such tenant.
     NoTenant,
@@ -488,6 +503,9 @@ pub enum Reply {
         cleaned: bool,
         /// All-time totals.
         totals: Totals,
+        /// Version of the operator's prices that it knows.
+        #[serde(default, skip_serializing_if = "is_default")]
+        prices: u64,
     },
     /// The message could not be read, or the object found itself broken.
     Failed {

@@ -62,6 +62,7 @@ fn additions_to_version_1_stay_readable() {
         r#""tick""#,
         r#"{"tick_beside":{"unreachable":[{"p":"openai","u":9}]}}"#,
         r#"{"savings":{"from":1,"to":2}}"#,
+        r#"{"targets":{"from":1,"to":2}}"#,
         r#"{"decision":{"id":"01"}}"#,
         r#"{"decisions":{"after":"","limit":5}}"#,
         r#"{"feedback":{"request":"01","target":"p/m","score":900}}"#,
@@ -92,6 +93,14 @@ fn additions_to_version_1_stay_readable() {
     let config = serde_json::to_string(&Config::default()).unwrap();
     stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5}}}}"#));
     stays::<Reply>(&format!(r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"secrets":{{"openai":"v1.a.b.c"}}}}}}"#));
+    stays::<Reply>(&format!(
+        r#"{{"configuration":{{"version":3,"config":{config},"updated_at":5,"prices":{{"version":2,"at":4,"prices":{{"p/m":{{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}}}}}}}}}"#
+    ));
+    stays::<Command>(r#"{"prices":{"version":2,"at":4,"prices":{"p/m":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}}}}"#);
+    stays::<Command>(&format!(r#"{{"put_config":{{"config":{config},"if_match":3}}}}"#));
+    stays::<Command>(&format!(r#"{{"put_config":{{"config":{config},"if_match":null,"prices":{{"version":2,"at":4,"prices":{{}}}}}}}}"#));
+    stays::<Reply>(r#"{"ticked":{"cleaned":true,"totals":{"requests":1,"denied":2,"cost":3,"cleaned_at":null}}}"#);
+    stays::<Reply>(r#"{"ticked":{"cleaned":true,"totals":{"requests":1,"denied":2,"cost":3,"cleaned_at":null},"prices":4}}"#);
     // What version 1 knew of a denial is still read.
     let old: Denial = serde_json::from_str(r#"{"limit":{"limit":"rpm","window_s":60,"retry_after":5}}"#).unwrap();
     assert!(matches!(old, Denial::Limit { measure: None, remaining: 0, never: false, .. }));

@@ -5,7 +5,7 @@ use crate::config::{Capability, Quality, Route};
 use crate::map::{Map as BTreeMap, Set as BTreeSet};
 use crate::perf::{View, ViewRow};
 use crate::plan::{Plan, Target};
-use crate::price::Usage;
+use crate::price::{TierAsked, Usage};
 use crate::units::{NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +62,9 @@ pub struct Ask {
     /// The caller's own cap on the cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_cost: Option<NanoUsd>,
+    /// The service tier that it asks for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub tier: TierAsked,
 }
 
 impl Ask {
@@ -279,10 +282,10 @@ impl Question<'_> {
 /// What the request is expected to cost at a target, where so many thousandths of the input come from the
 /// provider's prompt cache, and what it costs at worst.
 fn costs(target: &Target, ask: &Ask, cached: u16) -> (NanoUsd, NanoUsd) {
-    let mut usage = Usage { input: ask.input, output: ask.output, ..Usage::default() };
+    let mut usage = Usage { input: ask.input, output: ask.output, tier: ask.tier.expected(), ..Usage::default() };
     usage.cached_input = ask.input.saturating_mul(u64::from(cached.min(1_000))).checked_div(1_000).unwrap_or(0);
     let most_output = ask.most_output.unwrap_or_else(|| target.max_output.saturating_mul(ask.choices.max(1)));
-    (target.price.cost(usage), target.price.worst_case(ask.most_input.max(ask.input), most_output))
+    (target.price.cost(usage), target.price.worst_case(ask.most_input.max(ask.input), most_output, ask.tier))
 }
 
 /// 64 bits as a decimal string.

@@ -61,6 +61,9 @@ pub struct Tried {
     pub latency_ms: u32,
     /// What it cost.
     pub cost: NanoUsd,
+    /// The price that this was charged by.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub price: String,
 }
 
 impl Record {
@@ -90,6 +93,7 @@ impl Record {
             status: a.status,
             latency_ms: a.latency_ms,
             cost: a.cost,
+            price: a.price.clone(),
         };
         let cost = attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost));
         let usage = attempts.last().filter(|a| a.class() == Class::Ok).map(|a| a.usage);
@@ -127,6 +131,8 @@ pub struct Change {
 pub struct Replayed {
     /// Requests that were looked at.
     pub requests: u64,
+    /// Requests of which all would be decided as it was, to the byte: inputs, scores, reasons, order.
+    pub identical: u64,
     /// Requests that would go elsewhere first.
     pub moved: u64,
     /// Requests that were denied for want of a target.
@@ -144,13 +150,17 @@ pub struct Replayed {
 /// Decides again under another configuration. What was known of a target then (latency, failures, breaker,
 /// prompt cache, feedback) is known again; of a target that was no candidate then, nothing is. Prices are
 /// the configuration's and the catalogue's of now.
-pub fn replay(records: &[Record], config: &Config, version: u64, catalog: &Catalog) -> Replayed {
+pub fn replay(records: &[Record], config: &Config, catalog: &Catalog) -> Replayed {
     let mut replayed = Replayed::default();
     let count = |n: &mut u64, yes: bool| *n = n.saturating_add(u64::from(yes));
     let read = records.iter().filter_map(|record| Some((record, record.decided()?)));
     for (record, Decided { inputs, decision }) in read {
         let (after, cost_after, denied) = match plan(&inputs.model, config, catalog, inputs.at) {
-            Ok(plan) => again(&inputs, record.usage, &plan, version),
+            Ok(plan) => {
+                let decided = again(&inputs, &plan);
+                count(&mut replayed.identical, serde_json::to_string(&decided).is_ok_and(|body| body == record.body));
+                first(&decided, record.usage, &plan)
+            }
             Err(failure) => (None, NanoUsd::ZERO, Some(failure.code().to_owned())),
         };
         let before = record.target(&decision);
@@ -175,16 +185,21 @@ fn candidate<'a>(inputs: &'a Inputs, target: &str) -> Option<&'a Candidate> {
     inputs.candidates.iter().find(|c| c.target == target)
 }
 
+/// The same request decided again.
+fn again(inputs: &Inputs, plan: &Plan) -> Decided {
+    let inputs = rebuilt(inputs, plan, inputs.config);
+    Decided { decision: decide(&inputs), inputs }
+}
+
 /// The first target, what the request costs there, and why there is none.
-fn again(inputs: &Inputs, usage: Option<Usage>, plan: &Plan, version: u64) -> (Option<String>, NanoUsd, Option<String>) {
-    let inputs = rebuilt(inputs, plan, version);
-    let decision = decide(&inputs);
+fn first(decided: &Decided, usage: Option<Usage>, plan: &Plan) -> (Option<String>, NanoUsd, Option<String>) {
+    let Decided { inputs, decision } = decided;
     let Some(first) = decision.order.first() else {
         return (None, NanoUsd::ZERO, decision.refusal().map(ToString::to_string));
     };
     let target = plan.all().find(|t| t.name() == *first);
     let known = usage.and_then(|usage| Some(target?.price.cost(usage)));
-    let expected = || candidate(&inputs, first).map(|c| c.cost).unwrap_or_default();
+    let expected = || candidate(inputs, first).map(|c| c.cost).unwrap_or_default();
     (Some(first.clone()), known.unwrap_or_else(expected), None)
 }
 

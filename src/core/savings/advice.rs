@@ -1,7 +1,7 @@
 //! Advice: what the traffic of an alias would have cost at each target that can serve it.
 
 use super::SavingsRow;
-use crate::config::Quality;
+use crate::config::{Capability, Quality};
 use crate::map::{Set as BTreeSet, sort_by};
 use crate::perf::View;
 use crate::plan::{Plan, Target};
@@ -20,6 +20,8 @@ pub struct Advice {
     pub saves: NanoUsd,
     /// How good it is: as configured, and corrected by feedback.
     pub quality: Quality,
+    /// What it is said not to be able to do.
+    pub lacks: BTreeSet<Capability>,
     /// Milliseconds to the first byte, as observed; 0 if not yet.
     pub first_ms: u32,
     /// Milliseconds to the end, as observed; 0 if not yet.
@@ -55,6 +57,7 @@ pub fn advise(rows: &[SavingsRow], plan: &Plan, others: &[Target], view: &View) 
             cost,
             saves: sum.amount.minus(cost),
             quality: Quality::new(target.quality.get().saturating_add(feedback)),
+            lacks: target.lacks.clone(),
             first_ms: row.map_or(0, |r| r.first_ms),
             total_ms: row.map_or(0, |r| r.total_ms),
             errors: row.map_or(0, |r| r.errors),

@@ -7,7 +7,7 @@
 use crate::dialect::Dialect;
 use crate::dialect::common::WireError;
 use crate::dialect::openai::{UsageBody, usage_of_chunk};
-use crate::price::{Price, Usage};
+use crate::price::{Price, TierAsked, Usage};
 use crate::units::NanoUsd;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -20,6 +20,8 @@ pub const MAX_HELD: usize = 256 * 1024;
 pub struct Bill {
     /// What the answer's tokens cost.
     pub price: Price,
+    /// The service tier that the request asks for.
+    pub asked: TierAsked,
     /// What attempts before this one cost.
     pub before: NanoUsd,
 }
@@ -122,7 +124,7 @@ impl Meter {
             return told.only_usage.then(|| (at, Vec::new()));
         }
         let bill = self.bill.as_ref()?;
-        let cost = bill.before.plus(bill.price.cost(told.usage));
+        let cost = bill.before.plus(bill.price.cost(told.usage.asked_in(bill.asked)));
         let place = usage_at(event)?;
         let text = [event.get(..place)?, format!("\"cost_usd\":\"{cost}\",").as_bytes(), event.get(place..)?].concat();
         Some((at, text))
@@ -340,7 +342,7 @@ mod tests {
     fn billed() -> Meter {
         let spec: crate::price::PriceSpec = serde_json::from_str(r#"{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"}"#).unwrap();
         let before = NanoUsd::from_usd("1").unwrap();
-        Meter::new(false, 1 << 20).billed(Some(Bill { price: spec.price("").unwrap(), before }))
+        Meter::new(false, 1 << 20).billed(Some(Bill { price: spec.price("").unwrap(), asked: TierAsked::Auto, before }))
     }
 
     fn run_with(mut meter: Meter, parts: &[&[u8]]) -> (Vec<u8>, Meter) {

@@ -25,6 +25,7 @@ mod facts;
 mod health;
 mod keys;
 mod ledger;
+mod prices;
 mod rules;
 mod secrets;
 mod settle;
@@ -48,6 +49,7 @@ use ledger::Ledger;
 use crate::checks::Unreachable;
 use crate::config::{Config, Scope};
 use crate::map::Map as BTreeMap;
+use crate::price::PriceBook;
 use crate::protocol::{Command, Reply};
 use crate::units::{Millis, Timestamp};
 use std::rc::Rc;
@@ -78,6 +80,8 @@ pub struct Tenant {
     keys: BTreeMap<String, Key>,
     /// By name.
     secrets: BTreeMap<String, StoredSecret>,
+    /// The operator's.
+    prices: Option<Rc<PriceBook>>,
     ledger: Ledger,
     claims: claims::Claims,
     /// How many decisions were recorded of late.
@@ -105,6 +109,8 @@ pub struct Stored {
     pub claims: Vec<Claim>,
     /// All secrets, sealed.
     pub secrets: Vec<StoredSecret>,
+    /// The operator's prices.
+    pub prices: Option<PriceBook>,
 }
 
 impl Tenant {
@@ -114,6 +120,7 @@ impl Tenant {
         tenant.ledger.loading = true;
         tenant.keys = stored.keys.into_iter().map(|k| (k.hash.clone(), k)).collect();
         tenant.secrets = stored.secrets.into_iter().map(|s| (s.given.name.clone(), s)).collect();
+        tenant.prices = stored.prices.map(Rc::new);
         tenant.claims = claims::Claims::load(stored.claims);
         if let Some(snapshot) = stored.snapshot {
             tenant.clock = snapshot.at;
@@ -140,12 +147,15 @@ impl Tenant {
             Command::Extend { permit, attempts } => self.extend(now, permit, &attempts, &mut writes),
             Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
             Command::Configuration => Answer::Reply(self.configuration()),
-            Command::PutConfig { config, if_match } => Answer::Reply(self.put_config(now, *config, if_match, &mut writes)),
+            Command::PutConfig { config, if_match, prices } => {
+                Answer::Reply(self.put_config(now, *config, if_match, prices.map(|book| *book), &mut writes))
+            }
             Command::CreateKey(key) => Answer::Reply(self.create_key(now, key, &mut writes)),
             Command::ListKeys => Answer::Reply(self.list_keys()),
             Command::PutSecret(new) => Answer::Reply(self.put_secret(now, new, &mut writes)),
             Command::ListSecrets => Answer::Reply(self.list_secrets()),
             Command::DeleteSecret { name } => Answer::Reply(self.delete_secret(now, &name, &mut writes)),
+            Command::Prices(book) => Answer::Reply(self.learn_prices(now, *book, &mut writes)),
             Command::UpdateKey(change) => Answer::Reply(self.update_key(change, &mut writes)),
             Command::Violations { from, to } => {
                 if self.config.is_some() {
@@ -168,6 +178,12 @@ impl Tenant {
                     self.snapshot(now, self.idle(now), &mut writes);
                 }
                 Answer::Read(Query::Usage { from, to })
+            }
+            Command::Targets { from, to } => {
+                if self.config.is_some() {
+                    self.snapshot(now, self.idle(now), &mut writes);
+                }
+                Answer::Read(Query::Targets { from, to })
             }
             Command::Savings { from, to } => {
                 if self.config.is_some() {
@@ -308,23 +324,39 @@ impl Tenant {
             self.snapshot(now, self.idle(now), writes);
             writes.push(Write::Trim { before: Timestamp(now.0.saturating_sub(RETENTION)), up_to: self.ledger.covered });
         }
-        Reply::Ticked { cleaned, totals: self.ledger.totals }
+        Reply::Ticked { cleaned, totals: self.ledger.totals, prices: self.prices.as_ref().map_or(0, |book| book.version) }
     }
 
     fn configuration(&self) -> Reply {
         match &self.config {
             Some(c) => {
                 let config = Box::new(c.config.clone());
-                Reply::Configuration { version: c.version, config, updated_at: c.at, secrets: self.sealed() }
+                Reply::Configuration {
+                    version: c.version,
+                    config,
+                    updated_at: c.at,
+                    secrets: self.sealed(),
+                    prices: self.operator_prices(),
+                }
             }
             None => Reply::NoTenant,
         }
     }
 
-    fn put_config(&mut self, now: Timestamp, config: Config, if_match: Option<u64>, writes: &mut Vec<Write>) -> Reply {
+    fn put_config(
+        &mut self,
+        now: Timestamp,
+        config: Config,
+        if_match: Option<u64>,
+        prices: Option<PriceBook>,
+        writes: &mut Vec<Write>,
+    ) -> Reply {
         let current = self.config.as_ref().map_or(0, |c| c.version);
         if if_match.is_some_and(|wanted| wanted != current) {
             return Reply::Conflict { current };
+        }
+        if let Some(book) = prices {
+            self.keep_prices(book, writes);
         }
         self.ledger.fit(now, &config);
         let stored = StoredConfig { version: current.saturating_add(1), at: now, config };

@@ -79,7 +79,7 @@ impl Tenant {
     }
 
     /// The same document under the next version. The ledger's rules stay, so nothing in it moves.
-    fn raise_version(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
+    pub(super) fn raise_version(&mut self, now: Timestamp, writes: &mut Vec<Write>) {
         let Some(stored) = &self.config else { return };
         let next = StoredConfig { version: stored.version.saturating_add(1), at: now, config: stored.config.clone() };
         writes.push(Write::Config(Box::new(next.clone())));

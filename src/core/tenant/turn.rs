@@ -5,6 +5,7 @@ use super::facts::{Fact, Snapshot};
 use super::keys::Key;
 use super::secrets::StoredSecret;
 use crate::config::Config;
+use crate::price::PriceBook;
 use crate::protocol::{Reply, StoredAnswer, UsageRow, ViolationRow};
 use crate::route::Record;
 use crate::savings::SavingsRow;
@@ -49,6 +50,8 @@ pub enum Write {
         /// Its name.
         name: String,
     },
+    /// Replace the operator's prices.
+    Prices(Box<PriceBook>),
     /// Insert or replace a claim, by its key and hash.
     Claim(Box<Claim>),
     /// Store the answer of a claim.
@@ -106,6 +109,13 @@ pub enum Query {
         key: String,
         /// Hash of the idempotency key.
         hash: String,
+    },
+    /// Minute counters in `[from, to)` together, by target and outcome.
+    Targets {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
     },
     /// Sums of savings of the days in `[from, to)`.
     Savings {

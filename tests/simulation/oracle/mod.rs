@@ -188,7 +188,7 @@ impl Oracle {
                 Write::DeleteAll => self.deleted(),
                 Write::Trim { .. } => self.trimmed(writes),
                 Write::Snapshot(_) | Write::Usage(_) | Write::Violations(_) => {}
-                Write::Secret(_) | Write::Unsecret { .. } => {}
+                Write::Secret(_) | Write::Unsecret { .. } | Write::Prices(_) => {}
                 Write::Claim(_) | Write::Answer { .. } | Write::Unclaim { .. } => {}
                 Write::Savings(_) | Write::Decision(_) | Write::TrimDecisions { .. } => {}
             }

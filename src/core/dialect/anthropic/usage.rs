@@ -2,6 +2,8 @@
 
 use super::super::common::Usage;
 use super::super::json::{Fields, object};
+use super::super::openai::tier;
+use crate::price::Tier;
 
 /// What was told so far. A stream tells the input first and the output last, each field as it grows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -12,6 +14,7 @@ pub(super) struct Told {
     write_1h: u64,
     output: u64,
     thinking: u64,
+    tier: Option<Tier>,
 }
 
 impl Told {
@@ -24,6 +27,7 @@ impl Told {
         if let Some(mut by_time) = usage.take_object("cache_creation") {
             self.write_1h = by_time.take_u64("ephemeral_1h_input_tokens").unwrap_or(self.write_1h);
         }
+        self.tier = tier(usage.get("service_tier")).or(self.tier);
         if let Some(mut details) = usage.take_object("output_tokens_details") {
             self.thinking = details.take_u64("thinking_tokens").unwrap_or(self.thinking);
         }
@@ -39,6 +43,7 @@ impl Told {
             cache_write: self.write,
             cache_write_1h: self.write_1h,
             reasoning: self.thinking,
+            tier: self.tier,
         }
         .checked()
     }
@@ -81,14 +86,14 @@ mod tests {
         let mut told = Told::default();
         told.take(&mut Json::read(text.as_bytes()).unwrap().into_fields().unwrap());
         let usage = told.usage().unwrap();
-        assert_eq!(usage, Usage { input: 100, output: 5, cached: 60, cache_write: 30, cache_write_1h: 20, reasoning: 0 });
+        assert_eq!(usage, Usage { input: 100, output: 5, cached: 60, cache_write: 30, cache_write_1h: 20, reasoning: 0, tier: None });
         assert_eq!(usage.fresh(), 10);
     }
 
     proptest! {
         #[test]
         fn what_is_written_reads_the_same(n in prop::array::uniform6(0_u64..100_000)) {
-            let usage = Usage { input: n[0], output: n[1], cached: n[2], cache_write: n[3], cache_write_1h: n[4], reasoning: n[5] }.checked().unwrap();
+            let usage = Usage { input: n[0], output: n[1], cached: n[2], cache_write: n[3], cache_write_1h: n[4], reasoning: n[5], tier: None }.checked().unwrap();
             let mut told = Told::default();
             told.take(&mut written(usage));
             prop_assert_eq!(told.usage(), Some(usage));

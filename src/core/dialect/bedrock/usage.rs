@@ -14,7 +14,7 @@ pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
     let hour = |d: &&Json| d.as_object().is_some_and(|d| d.text("ttl") == Some("1h"));
     let hour = details.iter().find(hour).and_then(Json::as_object).and_then(|d| d.get("inputTokens")).and_then(Json::as_u64);
     let input = fresh.saturating_add(cached).saturating_add(cache_write);
-    Usage { input, output, cached, cache_write, cache_write_1h: hour.unwrap_or(0), reasoning: 0 }.checked()
+    Usage { input, output, cached, cache_write, cache_write_1h: hour.unwrap_or(0), reasoning: 0, tier: None }.checked()
 }
 
 /// The usage object.
@@ -36,7 +36,7 @@ mod tests {
     fn the_cache_is_counted_beside_the_input() {
         let text = r#"{"inputTokens":10,"outputTokens":5,"totalTokens":105,"cacheReadInputTokens":60,"cacheWriteInputTokens":30,"cacheDetails":[{"ttl":"5m","inputTokens":10},{"ttl":"1h","inputTokens":20}]}"#;
         let usage = take(&mut Json::read(text.as_bytes()).unwrap().into_fields().unwrap());
-        let expected = Usage { input: 100, output: 5, cached: 60, cache_write: 30, cache_write_1h: 20, reasoning: 0 };
+        let expected = Usage { input: 100, output: 5, cached: 60, cache_write: 30, cache_write_1h: 20, reasoning: 0, tier: None };
         assert_eq!(usage, Some(expected));
         assert_eq!(take(&mut written(expected)), Some(expected));
     }

@@ -1,7 +1,8 @@
 //! Whole chat completions.
 
-use super::super::common::{Answer, Body, Choice, Logprob, Part, Stop, StopReason, WireError};
+use super::super::common::{Answer, Body, Choice, Logprob, Part, Stop, StopReason, Usage, WireError};
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::{Dialect, Face, logprobs};
 use super::read::tool_call;
 use super::{error_in, reasoning, usage};
@@ -15,7 +16,8 @@ pub(crate) fn decode_answer(body: &[u8]) -> Result<Answer, WireError> {
     let choices = body.take_list("choices").ok_or_else(|| WireError::malformed("it has no choices"))?;
     let choices = (0_u64..).zip(choices).filter_map(|(at, c)| Some(choice(c.into_fields()?, at))).collect();
     let mut told = body.take_object("usage").unwrap_or_default();
-    let usage = usage::take(&mut told);
+    let tier = tier(body.get("service_tier"));
+    let usage = usage::take(&mut told).map(|usage| Usage { tier, ..usage });
     if !told.is_empty() {
         body.put("usage", told);
     }

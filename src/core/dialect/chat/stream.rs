@@ -2,6 +2,7 @@
 
 use super::super::common::{Body, Delta, Opening, Piece, Signature, Usage, WireError};
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::parts::{Kind, Parts};
 use super::super::{Face, logprobs};
 use super::answer::{finish_reason, spoken, stop, written_logprobs};
@@ -37,7 +38,8 @@ impl Reading {
                 self.choice(index, fields, out)?;
             }
         }
-        out.extend(told.and_then(|mut told| usage::take(&mut told)).map(Delta::Usage));
+        let tier = tier(chunk.get("service_tier"));
+        out.extend(told.and_then(|mut told| usage::take(&mut told)).map(|usage| Delta::Usage(Usage { tier, ..usage })));
         Ok(())
     }
 

@@ -21,7 +21,7 @@ pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
     // xAI counts reasoning beside the completion; only the total shows it.
     let beside = reasoning > 0 && total == Some(input.saturating_add(completion).saturating_add(reasoning));
     let output = if beside { completion.saturating_add(reasoning) } else { completion };
-    Usage { input, output, cached: cached.unwrap_or(0), cache_write, cache_write_1h: 0, reasoning }.checked()
+    Usage { input, output, cached: cached.unwrap_or(0), cache_write, cache_write_1h: 0, reasoning, tier: None }.checked()
 }
 
 /// The usage object.
@@ -53,7 +53,10 @@ mod tests {
         let usage = read(
             r#"{"prompt_tokens":100,"completion_tokens":50,"total_tokens":150,"prompt_tokens_details":{"cached_tokens":60,"cache_write_tokens":30},"completion_tokens_details":{"reasoning_tokens":20}}"#,
         );
-        assert_eq!(usage, Some(Usage { input: 100, output: 50, cached: 60, cache_write: 30, cache_write_1h: 0, reasoning: 20 }));
+        assert_eq!(
+            usage,
+            Some(Usage { input: 100, output: 50, cached: 60, cache_write: 30, cache_write_1h: 0, reasoning: 20, tier: None })
+        );
     }
 
     #[test]

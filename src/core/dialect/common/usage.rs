@@ -24,6 +24,8 @@ pub struct Usage {
     pub cache_write_1h: u64,
     /// The part of `output` that is reasoning.
     pub reasoning: u64,
+    /// The service tier, where the provider named one.
+    pub tier: Option<price::Tier>,
 }
 
 impl Usage {
@@ -57,6 +59,7 @@ impl From<Usage> for price::Usage {
             cached_input: usage.cached,
             cache_write: usage.cache_write,
             cache_write_1h: usage.cache_write_1h,
+            tier: usage.tier,
         }
     }
 }
@@ -69,7 +72,7 @@ mod tests {
     proptest! {
         #[test]
         fn parts_are_never_larger_than_their_whole(n in prop::array::uniform6(0_u64..300)) {
-            let usage = Usage { input: n[0], output: n[1], cached: n[2], cache_write: n[3], cache_write_1h: n[4], reasoning: n[5] }.checked().unwrap();
+            let usage = Usage { input: n[0], output: n[1], cached: n[2], cache_write: n[3], cache_write_1h: n[4], reasoning: n[5], tier: None }.checked().unwrap();
             prop_assert!(usage.cached + usage.cache_write + usage.fresh() == usage.input);
             prop_assert!(usage.cache_write_1h <= usage.cache_write && usage.reasoning <= usage.output);
             let billed = price::Usage::from(usage);

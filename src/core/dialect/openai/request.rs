@@ -1,5 +1,6 @@
 //! A chat completion request: read as little as policy needs, change as few bytes as it must.
 
+use crate::price::TierAsked;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
@@ -36,6 +37,8 @@ pub struct ChatRequest {
     pub bytes: usize,
     /// Images that the provider fetches itself, whose tokens the bytes don't bound.
     pub remote_images: u64,
+    /// The service tier that is asked for.
+    pub tier: TierAsked,
     /// Where the model's value stands in the body.
     model_at: (usize, usize),
     /// Where the bounds of the output stand, if they do.
@@ -120,6 +123,14 @@ impl<'a> Fields<'a> {
             return wrong(name, "is given twice");
         }
         Ok(first)
+    }
+
+    /// The service tier that is asked for. What says nothing, or nothing that is known, leaves it to the provider;
+    /// so does a field that is given twice.
+    pub(in super::super) fn tier(&self) -> TierAsked {
+        let raw = self.only("service_tier").ok().flatten();
+        let name = raw.and_then(|raw| raw.get().strip_prefix('"')?.strip_suffix('"'));
+        name.map_or(TierAsked::Auto, TierAsked::named)
     }
 
     /// A whole number within bounds.
@@ -213,6 +224,7 @@ impl ChatRequest {
             choices,
             bytes: text.trim().len(),
             remote_images: u64::try_from(text.matches("\"image_url\"").count().div_ceil(2)).unwrap_or(0),
+            tier: fields.tier(),
             model_at,
             max_output_at,
             stream_options_at,

@@ -1,6 +1,7 @@
 //! Usage as OpenAI tells it. `prompt_tokens` contains the cached tokens.
 
-use crate::price::Usage;
+use super::super::json::Json;
+use crate::price::{Tier, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -22,6 +23,9 @@ struct Body {
     choices: Option<Vec<IgnoredAny>>,
     #[serde(default)]
     usage: Option<Wire>,
+    /// The service tier, where it is told.
+    #[serde(default)]
+    service_tier: Option<Json>,
 }
 
 #[derive(Deserialize)]
@@ -55,19 +59,25 @@ impl Wire {
         let cached_input = details.and_then(|d| d.cached_tokens).or(self.prompt_cache_hit_tokens).unwrap_or(0);
         let cache_write = details.and_then(|d| d.cache_write_tokens).unwrap_or(0);
         let sane = [input, output, cached_input, cache_write].iter().all(|n| *n <= SANE);
-        sane.then_some(Usage { input, output, cached_input, cache_write, cache_write_1h: 0 }.consistent())
+        sane.then_some(Usage { input, output, cached_input, cache_write, ..Usage::default() }.consistent())
     }
+}
+
+/// The tier that a field names, if it names one.
+pub(in super::super) fn tier(field: Option<&Json>) -> Option<Tier> {
+    field.and_then(Json::as_text).and_then(Tier::told)
 }
 
 /// The usage in a whole answer; `None` if it tells none, or none that can be true.
 pub fn usage_of_answer(body: &[u8]) -> Option<Usage> {
-    serde_json::from_slice::<Body>(body).ok()?.usage?.usage()
+    let body: Body = serde_json::from_slice(body).ok()?;
+    Some(Usage { tier: tier(body.service_tier.as_ref()), ..body.usage?.usage()? })
 }
 
 /// The usage in a stream event's data.
 pub fn usage_of_chunk(data: &[u8]) -> Option<UsageBody> {
     let body: Body = serde_json::from_slice(data).ok()?;
-    let usage = body.usage?.usage()?;
+    let usage = Usage { tier: tier(body.service_tier.as_ref()), ..body.usage?.usage()? };
     Some(UsageBody { usage, only_usage: body.choices.is_none_or(|c| c.is_empty()) })
 }
 
@@ -92,6 +102,23 @@ mod tests {
         }
         let good = r#"{"choices":[{}],"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":9}}}"#;
         assert_eq!(usage_of_answer(good.as_bytes()), Some(Usage { input: 5, output: 2, cached_input: 5, ..Usage::default() }));
+    }
+
+    #[test]
+    fn the_tier_stands_beside_the_usage() {
+        let read = |more: &str| {
+            let text = format!(r#"{{"usage":{{"prompt_tokens":1,"completion_tokens":2}}{more}}}"#);
+            let (whole, chunk) = (usage_of_answer(text.as_bytes()).unwrap(), usage_of_chunk(text.as_bytes()).unwrap());
+            assert_eq!(whole, chunk.usage);
+            whole.tier
+        };
+        assert_eq!(read(""), None);
+        for (name, tier) in
+            [("priority", Some(Tier::Priority)), ("flex", Some(Tier::Flex)), ("default", Some(Tier::Standard)), ("warp", None)]
+        {
+            assert_eq!(read(&format!(r#","service_tier":"{name}""#)), tier, "{name}");
+        }
+        assert_eq!((read(r#","service_tier":null"#), read(r#","service_tier":{"type":5}"#)), (None, None));
     }
 
     #[test]

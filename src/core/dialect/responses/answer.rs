@@ -2,6 +2,7 @@
 
 use super::super::common::{Answer, Body, Choice, Part, Stop, StopReason, Usage, WireError};
 use super::super::json::{Fields, Json, object};
+use super::super::openai::tier;
 use super::super::{Dialect, Face, chat, logprobs};
 use super::read::{call, message};
 use super::{reasoning, usage};
@@ -18,7 +19,8 @@ pub(crate) fn decode_answer(body: &[u8]) -> Result<Answer, WireError> {
     let logprobs = parts.iter_mut().filter_map(|p| p.extra.take_list("logprobs")).flat_map(logprobs::read).collect();
     let stop = stop(&mut body, calls);
     let mut told = body.take_object("usage").unwrap_or_default();
-    let usage = usage::take(&mut told);
+    let tier = tier(body.get("service_tier"));
+    let usage = usage::take(&mut told).map(|usage| Usage { tier, ..usage });
     if !told.is_empty() {
         body.put("usage", told);
     }

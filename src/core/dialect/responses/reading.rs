@@ -1,7 +1,8 @@
 //! Reading streamed responses.
 
-use super::super::common::{Body, Delta, Opening, Piece, Stop, StopReason, WireError};
+use super::super::common::{Body, Delta, Opening, Piece, Stop, StopReason, Usage, WireError};
 use super::super::json::Fields;
+use super::super::openai::tier;
 use super::super::stream::MAX_PARTS;
 use super::super::{chat, logprobs};
 use super::answer::{item, stop};
@@ -71,7 +72,9 @@ impl Reading {
                 let stop =
                     told.unwrap_or_else(|| Stop::new(if kind == "response.completed" { StopReason::End } else { StopReason::Other }, ""));
                 out.push(Delta::Stop { choice: 0, stop });
-                out.extend(response.take_object("usage").and_then(|mut told| usage::take(&mut told)).map(Delta::Usage));
+                let tier = tier(response.get("service_tier"));
+                let told = response.take_object("usage").and_then(|mut told| usage::take(&mut told));
+                out.extend(told.map(|usage| Delta::Usage(Usage { tier, ..usage })));
                 out.push(Delta::End);
             }
             "response.failed" => {

@@ -18,7 +18,7 @@ pub(crate) fn take(usage: &mut Fields) -> Option<Usage> {
         }
     }
     let (cached, cache_write, reasoning) = (cached.unwrap_or(0), cache_write.unwrap_or(0), reasoning.unwrap_or(0));
-    Usage { input, output, cached, cache_write, cache_write_1h: 0, reasoning }.checked()
+    Usage { input, output, cached, cache_write, cache_write_1h: 0, reasoning, tier: None }.checked()
 }
 
 /// The usage object.

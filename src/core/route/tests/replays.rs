@@ -46,7 +46,7 @@ fn a_record_tells_what_came_of_it() {
 fn another_configuration_moves_and_denies() {
     let now = format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{PRICES}}}"#);
     let records = [record("01", &now), record("02", &now)];
-    let with = |alias: &str| replay(&records, &config(&format!(r#"{{"models":{{{alias}}},{PRICES}}}"#)), 4, catalog());
+    let with = |alias: &str| replay(&records, &config(&format!(r#"{{"models":{{{alias}}},{PRICES}}}"#)), catalog());
     // The cheaper one first.
     let cheapest = with(r#""a":{"targets":["p/x","q/y"],"strategy":"cheapest"}"#);
     assert_eq!((cheapest.requests, cheapest.moved, cheapest.denied_after), (2, 2, 0));
@@ -59,7 +59,12 @@ fn another_configuration_moves_and_denies() {
     assert_eq!(with(r#""b":{"target":"p/x"}"#).changes[0].denied.as_deref(), Some("model_not_found"));
     // The same again.
     let same = with(r#""a":{"targets":["p/x","q/y"]}"#);
-    assert_eq!((same.moved, same.changes.len()), (0, 0));
+    assert_eq!((same.moved, same.identical, same.changes.len()), (0, 2, 0));
+    assert_eq!(cheapest.identical, 0);
+    // What a price alone changes is another decision, though it goes to the same target.
+    let dearer = r#""prices":{"p/*":{"input_usd_per_mtok":"2","output_usd_per_mtok":"2.1"},"q/*":{"input_usd_per_mtok":"1","output_usd_per_mtok":"1"}}"#;
+    let dearer = replay(&records, &config(&format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{dearer}}}"#)), catalog());
+    assert_eq!((dearer.moved, dearer.identical), (0, 0));
 }
 
 #[test]
@@ -71,7 +76,7 @@ fn what_was_known_of_a_target_is_known_again() {
     let inputs = asked.inputs(9);
     let record = Record::new("01", inputs.clone(), decide(&inputs));
     let other = config(&format!(r#"{{"models":{{"a":{{"targets":["q/y","q/new"]}}}},{PRICES}}}"#));
-    let replayed = replay(&[record], &other, 4, catalog());
+    let replayed = replay(&[record], &other, catalog());
     // The budget of the provider is empty, for its other models too.
     assert_eq!(replayed.changes[0].denied.as_deref(), Some("budget:q of its provider has nothing left"));
 }
@@ -111,8 +116,8 @@ proptest! {
         let again = rebuilt(&inputs, &plan("a", &config, catalog, Timestamp(0)).unwrap(), inputs.config);
         prop_assert_eq!(serde_json::to_string(&again).unwrap(), serde_json::to_string(&inputs).unwrap());
         prop_assert_eq!(serde_json::to_string(&decide(&again)).unwrap(), serde_json::to_string(&decision).unwrap());
-        let replayed = replay(std::slice::from_ref(&stored), &config, 3, catalog);
-        prop_assert_eq!((replayed.moved, replayed.denied_before), (0, replayed.denied_after));
+        let replayed = replay(std::slice::from_ref(&stored), &config, catalog);
+        prop_assert_eq!((replayed.moved, replayed.identical, replayed.denied_before), (0, 1, replayed.denied_after));
         prop_assert!(replayed.changes.is_empty());
     }
 }

@@ -6,6 +6,7 @@ mod claims;
 mod crashes;
 mod limits;
 mod operators;
+mod prices;
 mod properties;
 mod routing;
 mod rows;
@@ -84,7 +85,7 @@ impl Desk {
     }
 
     fn configure(&mut self, text: &str) {
-        let reply = self.ask(Command::PutConfig { config: Box::new(config(text)), if_match: None });
+        let reply = self.ask(Command::PutConfig { config: Box::new(config(text)), if_match: None, prices: None });
         assert!(matches!(reply, Reply::Configuration { .. }), "{reply:?}");
     }
 
@@ -121,6 +122,10 @@ impl Desk {
                     self.stored.secrets.push((**secret).clone());
                 }
                 Write::Unsecret { name } => self.stored.secrets.retain(|s| s.given.name != *name),
+                Write::Prices(book) => {
+                    let text = serde_json::to_string(book).unwrap();
+                    self.stored.prices = Some(serde_json::from_str(&text).unwrap());
+                }
                 Write::DeleteAll => self.stored = Stored::default(),
                 Write::Claim(claim) => {
                     self.stored.claims.retain(|c| (&c.key, &c.hash) != (&claim.key, &claim.hash));

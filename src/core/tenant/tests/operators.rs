@@ -7,7 +7,7 @@ const BUDGET: &str = r#"{"budgets":[{"id":"m","limit_usd":"0.000001","period":"m
 #[test]
 fn a_configuration_is_replaced_only_where_expected() {
     let mut desk = Desk::new("{}");
-    let put = |if_match| Command::PutConfig { config: Box::default(), if_match };
+    let put = |if_match| Command::PutConfig { config: Box::default(), if_match, prices: None };
     assert_eq!(desk.ask(put(Some(7))), Reply::Conflict { current: 1 });
     assert!(matches!(desk.ask(put(Some(1))), Reply::Configuration { version: 2, .. }));
     desk.crash();
@@ -95,7 +95,7 @@ fn due_work_is_done_once_an_hour_however_often_it_is_asked_for() {
     desk.report(&[report(&permit, &[4])]);
     let mut cleaned = Vec::new();
     for _ in 0..4 {
-        let Reply::Ticked { cleaned: c, totals } = desk.ask(Command::Tick) else { panic!() };
+        let Reply::Ticked { cleaned: c, totals, .. } = desk.ask(Command::Tick) else { panic!() };
         assert_eq!((totals.requests, totals.cost), (1, nano(4)));
         cleaned.push(c);
         desk.pass(1_000_000);

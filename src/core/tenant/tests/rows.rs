@@ -14,6 +14,7 @@ fn rows(writes: &[Write], alarm: bool) -> usize {
         | Write::Config(_)
         | Write::Key(_)
         | Write::Secret(_)
+        | Write::Prices(_)
         | Write::Claim(_)
         | Write::Decision(_)
         | Write::Answer { .. } => 1,

@@ -51,6 +51,13 @@ fn a_key() {
 }
 
 #[test]
+fn the_operators_prices() {
+    stays::<PriceBook>(
+        r#"{"version":3,"at":1710028800000,"prices":{"p/*":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2"},"p/m":{"input_usd_per_mtok":"1","output_usd_per_mtok":"2","cached_input_usd_per_mtok":"0.1","cache_write_usd_per_mtok":"1.25","cache_write_1h_usd_per_mtok":"2","per_request_usd":"0.01"}}}"#,
+    );
+}
+
+#[test]
 fn a_secret() {
     stays::<StoredSecret>(
         r#"{"name":"openai","sealed":"v1.630dcd29.AAECAwQFBgcICQoL.-_8AAAAAAAAAAAAAAAAAAAAA","last4":"wxyz","updated_at":5}"#,
