@@ -15,7 +15,7 @@ let configured = false;
 function configure(env) {
   const text = {};
   for (const [name, value] of Object.entries(env)) if (typeof value === "string") text[name] = value;
-  glue.configure(JSON.stringify(text));
+  glue.configure(JSON.stringify(text), typeof env.AI?.run === "function");
   configured = true;
 }
 
@@ -88,6 +88,9 @@ let pool = new Uint8Array(0);
 
 /** Most bytes of one stream: far more than any model writes, far less than an unpacked bomb. */
 const MOST_STREAMED = 64 * 1024 * 1024;
+
+/** What an address begins with that stands for the binding of Workers AI; the model follows. */
+const BOUND = glue.bound_address();
 
 const FLAGS = { timeout: 1, gone: 2, broken: 3, tooLarge: 4, cut: 5 };
 
@@ -191,7 +194,9 @@ class Exchange {
     };
     timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
     try {
-      const response = await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
+      const response = url.startsWith(BOUND)
+        ? await this.infer(url, body, abort.signal)
+        : await fetch(url, { method: "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
       const h = response.headers;
       const type = h.get("content-type") ?? "";
@@ -214,6 +219,12 @@ class Exchange {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Asks Workers AI by its binding, which takes values and gives a response. */
+  infer(url, body, signal) {
+    const model = decodeURIComponent(url.slice(BOUND.length));
+    return this.env.AI.run(model, JSON.parse(new TextDecoder().decode(body)), { returnRawResponse: true, signal });
   }
 
   fail(flag, why) {

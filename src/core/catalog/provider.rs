@@ -41,6 +41,20 @@ pub struct Provider {
     /// Most output tokens of any of its models, where known.
     #[serde(default)]
     pub max_output_tokens: Option<Tokens>,
+    /// The worker's binding by which it may be asked instead.
+    #[serde(default)]
+    binding: Option<Binding>,
+    /// Whether it is asked by that.
+    #[serde(skip)]
+    bound: bool,
+}
+
+/// A binding of the worker that stands for a provider: neither address nor key is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum Binding {
+    /// Workers AI, as wrangler binds it.
+    #[serde(rename = "AI")]
+    Ai,
 }
 
 fn openai() -> Vec<Dialect> {
@@ -49,7 +63,7 @@ fn openai() -> Vec<Dialect> {
 
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Dialect>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a format (`openai`, `responses`, `anthropic`, `gemini`, `bedrock`) or an array of them")]
+    #[serde(untagged, expecting = "a format (`openai`, `responses`, `anthropic`, `gemini`, `bedrock`, `workers_ai`) or an array of them")]
     enum Formats {
         One(Dialect),
         Many(Vec<Dialect>),
@@ -116,11 +130,26 @@ impl Provider {
             default_price: None,
             models: Vec::new(),
             max_output_tokens: None,
+            binding: None,
+            bound: false,
         }
+    }
+
+    /// Has it asked by its binding, where it has one, or by its address.
+    pub fn bind(&mut self, bound: bool) {
+        self.bound = bound && self.binding.is_some();
+    }
+
+    /// Whether it is asked by a binding: then it has no address here, and no key.
+    pub fn is_bound(&self) -> bool {
+        self.bound
     }
 
     /// The format to speak to it for a client that speaks `client`.
     pub fn format_for(&self, client: Dialect) -> Dialect {
+        if self.bound {
+            return Dialect::WorkersAi;
+        }
         if self.formats.contains(&client) { client } else { self.formats.first().copied().unwrap_or(Dialect::OpenAiChat) }
     }
 
@@ -133,8 +162,9 @@ impl Provider {
     pub fn embeddings(&self) -> Option<embeddings::Format> {
         match (self.embeddings, self.formats.first()) {
             (Some(Embeddings::None), _) => None,
+            _ if self.bound => Some(embeddings::Format::WorkersAi),
             (Some(Embeddings::OpenAi), _) => Some(embeddings::Format::OpenAi),
-            (Some(Embeddings::WorkersAi), _) => Some(embeddings::Format::WorkersAi),
+            (Some(Embeddings::WorkersAi), _) | (None, Some(Dialect::WorkersAi)) => Some(embeddings::Format::WorkersAi),
             (Some(Embeddings::Gemini), _) | (None, Some(Dialect::Gemini)) => Some(embeddings::Format::Gemini),
             (Some(Embeddings::Bedrock), _) | (None, Some(Dialect::Bedrock)) => Some(embeddings::Format::Bedrock),
             (None, Some(Dialect::Anthropic)) => None,
@@ -144,6 +174,9 @@ impl Provider {
 
     /// How its key is presented.
     pub fn auth(&self) -> Auth {
+        if self.bound {
+            return Auth::None;
+        }
         self.auth.unwrap_or(match self.formats.first() {
             Some(Dialect::Anthropic) => Auth::XApiKey,
             Some(Dialect::Gemini) => Auth::XGoogApiKey,

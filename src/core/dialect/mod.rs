@@ -1,6 +1,6 @@
 //! Wire formats: what clients and providers speak.
 //!
-//! Five formats and one common form between them ([`common`]). A request is decoded from the client's
+//! Six formats and one common form between them ([`common`]). A request is decoded from the client's
 //! format and encoded for the target's; the answer goes the other way, whole or event by event. Where
 //! both sides speak the same format nothing of this is used: the bytes pass ([`openai`] reads what
 //! policy needs and edits in place).
@@ -16,6 +16,7 @@
 //! | [`Dialect::Anthropic`] | `/v1/messages` | `/messages` |
 //! | [`Dialect::Gemini`] | | `/models/{model}:generateContent` |
 //! | [`Dialect::Bedrock`] | | `/model/{model}/converse` |
+//! | [`Dialect::WorkersAi`] | | `/run/{model}` |
 //!
 //! # Rules of translation
 //! - Rules given later in a conversation join the first ones where the target takes them apart from it
@@ -60,6 +61,7 @@ mod stream;
 pub mod tap;
 #[cfg(test)]
 mod tests;
+mod workers_ai;
 
 pub use fields::{Dropped, Refused};
 pub use passing::Passing;
@@ -84,6 +86,9 @@ pub enum Dialect {
     Gemini,
     /// Amazon Bedrock, `Converse`.
     Bedrock,
+    /// Cloudflare Workers AI, `run`. Only targets speak it.
+    #[serde(rename = "workers_ai")]
+    WorkersAi,
 }
 
 /// Where a request goes.
@@ -138,7 +143,7 @@ impl Dialect {
     /// A field is missing or wrong; says which.
     pub fn decode_request(self, path: &str, body: &[u8]) -> Result<Request, Refused> {
         match self {
-            Dialect::OpenAiChat => chat::decode_request(body),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::decode_request(body),
             Dialect::OpenAiResponses => responses::decode_request(body),
             Dialect::Anthropic => anthropic::decode_request(body),
             Dialect::Gemini => gemini::decode_request(path, body),
@@ -163,6 +168,7 @@ impl Dialect {
             Dialect::Anthropic => anthropic::encode_request(request, target),
             Dialect::Gemini => gemini::encode_request(request, target),
             Dialect::Bedrock => bedrock::encode_request(request, target),
+            Dialect::WorkersAi => workers_ai::encode_request(request, target),
         }
     }
 
@@ -177,13 +183,14 @@ impl Dialect {
             Dialect::Anthropic => anthropic::decode_answer(body),
             Dialect::Gemini => gemini::decode_answer(body),
             Dialect::Bedrock => bedrock::decode_answer(body),
+            Dialect::WorkersAi => workers_ai::decode_answer(body),
         }
     }
 
     /// Writes a whole answer.
     pub fn encode_answer(self, answer: &Answer, face: &Face) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat => chat::encode_answer(answer, face),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::encode_answer(answer, face),
             Dialect::OpenAiResponses => responses::encode_answer(answer, face),
             Dialect::Anthropic => anthropic::encode_answer(answer, face),
             Dialect::Gemini => gemini::encode_answer(answer, face),
@@ -195,7 +202,7 @@ impl Dialect {
     /// Reads the object in which an answer tells usage.
     fn read_usage(self, mut told: json::Fields) -> Option<common::Usage> {
         match self {
-            Dialect::OpenAiChat => chat::take_usage(&mut told),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::take_usage(&mut told),
             Dialect::OpenAiResponses => responses::take_usage(&mut told),
             Dialect::Anthropic => anthropic::take_usage(&mut told),
             Dialect::Gemini => gemini::take_usage(&mut told),
@@ -221,6 +228,7 @@ impl Dialect {
             Dialect::Anthropic => anthropic::decode_error(fields),
             Dialect::Gemini => gemini::decode_error(fields),
             Dialect::Bedrock => bedrock::decode_error(fields),
+            Dialect::WorkersAi => workers_ai::decode_error(fields),
         });
         read.unwrap_or_else(|| WireError {
             message: String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(MAX_FOREIGN_MESSAGE).collect(),
@@ -231,7 +239,7 @@ impl Dialect {
     /// Writes an error's body. `status` is what goes with it; Gemini repeats it inside.
     pub fn encode_error(self, status: u16, error: &WireError) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => chat::encode_error(error),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::WorkersAi => chat::encode_error(error),
             Dialect::Anthropic => anthropic::encode_error(error),
             Dialect::Gemini => gemini::encode_error(status, error),
             Dialect::Bedrock => bedrock::encode_error(error),

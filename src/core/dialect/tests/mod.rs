@@ -7,6 +7,7 @@ mod quirks;
 mod refusals;
 mod round_trips;
 mod streams;
+mod workers_ai;
 
 use super::Dialect;
 use super::bedrock::frame;
