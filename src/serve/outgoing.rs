@@ -174,7 +174,9 @@ fn words(row: &Provider, target: &Target, call: &Call, clamp: Option<u64>) -> Re
         model: &target.model,
         max_output: target.max_output,
         only_max_tokens: !row.has(Quirk::MaxCompletionTokens),
-        reasons: true,
+        reasons: dialect::reasons(&target.model),
+        no_call_ids: row.has(Quirk::NoCallIds),
+        no_user: row.has(Quirk::NoUser),
     };
     if counts {
         return match format.encode_count(&request, &to)? {

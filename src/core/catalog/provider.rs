@@ -113,6 +113,10 @@ pub enum Quirk {
     MaxCompletionTokens,
     /// It refuses `stream_options`, and tells usage in every stream.
     NoStreamOptions,
+    /// It refuses `user`.
+    NoUser,
+    /// It refuses ids of calls and of their results.
+    NoCallIds,
 }
 
 impl Provider {

@@ -23,12 +23,21 @@
 //!   (Messages, Gemini, Converse).
 //! - Results of tools are one turn with what the user says after them. Chat completions take text only
 //!   from tools: their pictures and documents follow as the user's.
+//! - A conversation of rules alone is the user's where rules stand apart from it.
+//! - Text of white space alone is left out where it is refused (Messages, Converse). A stop text of it is dropped as
+//!   `stop` for Claude.
 //! - Reasoning goes back only to the maker that signed it; other reasoning is dropped as `thinking`.
 //! - Thinking is switched on only where reasoning is asked for, by a number for models that take one and
 //!   by a word for the others. It is dropped as `reasoning` where the target would refuse it: with forced
 //!   tools, in the middle of a turn whose reasoning is lost, without room for it.
 //! - A temperature above 1 is sent as 1 where the scale ends there. Claude gets no `temperature`, `top_p`
 //!   or `top_k` while it thinks or since version 4.7, and never the first two together.
+//! - OpenAI's reasoning models get no temperature, penalties, log-probabilities or stop texts, which they refuse;
+//!   those since 5.1 get them where reasoning is switched off.
+//! - Claude is held to the part of a JSON schema that it knows; the rest is told in descriptions and dropped as
+//!   `schema.…`. OpenAI is held strictly only to schemas that leave nothing open (`strict`).
+//! - A name of the end user that would be refused is dropped as `user`: longer than 64 characters for OpenAI, or an
+//!   address or a number for Claude.
 //! - Cache marks go between Messages and Converse; elsewhere they are dropped as `cache_control`.
 //! - "Some JSON" (`json_object`) is dropped as `response_format` where only schemas are known.
 //! - Several choices, references that only another provider can resolve, sound, and tools that a provider
@@ -51,11 +60,13 @@ mod gemini;
 pub mod json;
 mod logprobs;
 mod media;
+mod models;
 pub mod openai;
 mod parts;
 mod passing;
 mod path;
 mod responses;
+mod schema;
 pub mod sigv4;
 mod stream;
 pub mod tap;
@@ -64,10 +75,11 @@ mod tests;
 mod workers_ai;
 
 pub use fields::{Dropped, Refused};
+pub use models::reasons;
 pub use passing::Passing;
 pub use stream::{Decoder, Encoder, MAX_CONTENT, MAX_PARTS, Translator};
 
-use common::{Answer, Request, WireError};
+use common::{Answer, Reasoning, Request, WireError};
 use serde::{Deserialize, Serialize};
 
 /// A wire format.
@@ -102,12 +114,16 @@ pub struct Target<'a> {
     pub only_max_tokens: bool,
     /// Whether the model reasons. One that does not refuses every word about it, so they are dropped.
     pub reasons: bool,
+    /// Quirk of Vertex: calls have no ids there, and are told apart by their places.
+    pub no_call_ids: bool,
+    /// Quirk of Mistral: it refuses to be told who the end user is.
+    pub no_user: bool,
 }
 
 impl<'a> Target<'a> {
     /// A target without quirks.
     pub fn new(model: &'a str, max_output: u64) -> Target<'a> {
-        Target { model, max_output, only_max_tokens: false, reasons: true }
+        Target { model, max_output, only_max_tokens: false, reasons: true, no_call_ids: false, no_user: false }
     }
 }
 
@@ -159,7 +175,7 @@ impl Dialect {
         if request.reasoning.is_some() && !target.reasons {
             let plain = Request { reasoning: None, ..request.clone() };
             let mut out = self.encode_request(&plain, target)?;
-            out.dropped.add("reasoning");
+            out.dropped.add_if(request.reasoning.as_ref().is_some_and(Reasoning::asks), "reasoning");
             return Ok(out);
         }
         match self {
@@ -245,6 +261,11 @@ impl Dialect {
             Dialect::Bedrock => bedrock::encode_error(error),
         };
         fields.to_text().into_bytes()
+    }
+
+    /// Whether its words are OpenAI's: who uses them is told by OpenAI what it does not take.
+    fn is_openais(self) -> bool {
+        matches!(self, Dialect::OpenAiChat | Dialect::OpenAiResponses)
     }
 
     /// The media type of a streamed answer.

@@ -1,6 +1,7 @@
 //! Tests of the formats together: every fixture comes back as it was, streams mean the same however
 //! they are cut, and translations between all pairs are pinned.
 
+mod accepted;
 mod goldens;
 mod meaning;
 mod quirks;
