@@ -34,6 +34,8 @@ Providers, by their base URL, and where each wants its key. The key "bad-key" is
                      Cohere's embeddings. AWS Signature Version 4 with the secret "simulated-secret", which is
                      verified, or Authorization: Bearer
   /workers-ai        Cloudflare: run/{m} for embeddings, and OpenAI's paths below v1. Authorization: Bearer
+  /run?version=3     Cloudflare: what the binding of Workers AI asks. No key. Models with "openai" in their name
+                     answer in OpenAI's words, the others in Cloudflare's
 Each refuses what the real one would refuse, in its own shape. Answers depend on the request alone. Streams
 send tokens that are overdue in one write.
 
@@ -163,6 +165,7 @@ function read(req, res, entry, provider, route) {
       const text = whole.toString();
       entry.keepBody(text, bytes);
       const body = parse(text);
+      if (route.of) route = { ...route, ...route.of(body, req.headers) };
       const model = route.model ?? body.model;
       if (typeof model !== "string" || model === "") throw new Refusal(400, "you must provide a model parameter");
       entry.model = model;

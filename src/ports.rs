@@ -38,10 +38,13 @@ pub trait Objects {
     async fn directory(&self, message: &str) -> Result<String, Unavailable>;
 }
 
+/// What an [`Outgoing::url`] begins with that is asked by the binding of Workers AI; the model follows.
+pub const BOUND: &str = "binding:AI/run/";
+
 /// A request to a provider.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Outgoing {
-    /// Checked against the egress rules already.
+    /// Checked against the egress rules already; or a binding ([`BOUND`]).
     pub url: String,
     /// Headers.
     pub headers: Vec<(&'static str, String)>,

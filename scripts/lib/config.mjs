@@ -24,8 +24,9 @@ const list = (items) => `[\n${items.map((item) => `    ${item},\n`).join("")}  ]
  * @param {string[]} options.variables  names that the gateway reads from workerd's environment
  * @param {string} [options.kvAddress]  host:port of a KV server to use in place of the built-in one
  * @param {number} options.kvMinTtlS    smallest TTL that the built-in KV accepts
+ * @param {string} [options.aiAddress]  host:port of a server that answers for Workers AI; without it there is no binding AI
  */
-export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS }) {
+export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS, aiAddress }) {
   // Values come from the environment and not from this file, so no secret is written to disk.
   const variableBindings = variables.map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`);
   const kvService = kvAddress
@@ -38,6 +39,7 @@ const config :Workerd.Config = (
     `(name = "gateway", worker = .gateway)`,
     kvService,
     `(name = "control", worker = .control)`,
+    ...(aiAddress ? [`(name = "ai", external = (address = ${text(aiAddress)}, http = ()))`] : []),
     `(name = "objects", disk = (path = ${text(doDir)}, writable = true))`,
     // A provider may be a server on this machine or in the local network.
     `(name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true)))`,
@@ -58,6 +60,10 @@ const gateway :Workerd.Worker = (
     `(name = "TENANTS", durableObjectNamespace = "TenantObject")`,
     `(name = "DIRECTORY", durableObjectNamespace = "DirectoryObject")`,
     `(name = "CACHE", kvNamespace = "kv")`,
+    // The class that Cloudflare wraps around Workers AI is part of workerd; here it asks the server given.
+    ...(aiAddress
+      ? [`(name = "AI", wrapped = (moduleName = "cloudflare-internal:ai-api", innerBindings = [(name = "fetcher", service = "ai")]))`]
+      : []),
     ...variableBindings,
   ])},
   durableObjectNamespaces = ${list([

@@ -50,6 +50,7 @@ export function workerdPath() {
  * @param {boolean} [options.detached] own process group: a Ctrl-C in the terminal does not reach it
  * @param {string} [options.kvAddress] host:port of an HTTP server to use as the KV namespace
  * @param {number} [options.kvMinTtlS] smallest TTL the built-in KV accepts, 60 as on Cloudflare
+ * @param {string} [options.aiAddress] host:port of a server that answers for Workers AI, as the binding AI
  * @returns {Promise<Gateway>}
  *
  * @typedef {object} Gateway
@@ -71,12 +72,13 @@ export async function startGateway({
   detached = false,
   kvAddress,
   kvMinTtlS = 60,
+  aiAddress,
 }) {
   // On Cloudflare the platform tells that a client left. Here a client that closes politely shows only
   // when something is written to it, so silent streams are written to often.
   const defaults = { TOLLGATE_HEARTBEAT_MS: "500", TOLLGATE_HOLD_MS: "500" };
   const variables = Object.fromEntries(Object.entries({ ...defaults, ...env }).filter(([, value]) => value != null));
-  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, names: Object.keys(variables) });
+  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, aiAddress, names: Object.keys(variables) });
 
   // --experimental admits the control worker's flag; the gateway sets none.
   const child = spawn(workerdPath(), ["serve", "--experimental", "--control-fd=3", configFile], {
@@ -121,7 +123,7 @@ export async function startGateway({
 }
 
 /** Writes what workerd reads. The bundle is copied, so a later build cannot change a restart half-way. */
-async function writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, names }) {
+async function writeState({ bundleDir, stateDir, port, names, ...bindings }) {
   const root = path.resolve(stateDir);
   const doDir = path.join(root, "do");
   const bundle = path.join(root, "bundle");
@@ -134,7 +136,7 @@ async function writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, nam
     copyFile(path.join(LIB, "control.mjs"), path.join(bundle, "control.mjs")),
   ]);
   const configFile = path.join(root, "gateway.capnp");
-  await writeFile(configFile, gatewayConfig({ host: HOST, port, doDir, variables: names, kvAddress, kvMinTtlS }));
+  await writeFile(configFile, gatewayConfig({ host: HOST, port, doDir, variables: names, ...bindings }));
   return configFile;
 }
 

@@ -49,7 +49,8 @@ function checkBlock(block, place) {
     throw wrong(`${place}: Input tag '${block?.type}' found using 'type' does not match any of the expected tags`);
   const lost = needed.find((name) => block[name] === undefined || block[name] === null);
   if (lost !== undefined) throw wrong(`${place}.${block.type}.${lost}: Field required`);
-  if (block.type === "text" && block.text === "") throw wrong("messages: text content blocks must be non-empty");
+  if (block.type === "text" && String(block.text).trim() === "")
+    throw wrong("messages: text content blocks must contain non-whitespace text");
   if (block.type === "tool_use" && !isObject(block.input))
     throw wrong(`${place}.tool_use.input: Input should be a valid dictionary`);
   if (block.type === "tool_use" && !/^[a-zA-Z0-9_-]+$/.test(block.id)) {
@@ -68,6 +69,16 @@ function checkPicture(source, place) {
     );
   }
   if (typeof source.data !== "string" || source.data === "") throw wrong(`${place}.base64.data: Field required`);
+}
+
+/** What an answer can be held to is a part of the language of schemas. */
+export function checkSchema(schema, place) {
+  if (!isObject(schema)) return;
+  if (schema.type === "object" && schema.additionalProperties !== false)
+    throw wrong(`${place}: For 'object' type, 'additionalProperties' must be explicitly set to false`);
+  const refused = ["minimum", "maximum", "minLength", "maxLength", "pattern", "maxItems"].find((name) => schema[name] !== undefined);
+  if (refused !== undefined) throw wrong(`${place}: For '${schema.type}' type, property '${refused}' is not supported`);
+  for (const inner of [...Object.values(schema.properties ?? {}), schema.items, ...(schema.anyOf ?? [])]) checkSchema(inner, place);
 }
 
 /** Every call has its result in the next message, and every result its call in the one before. */

@@ -1,7 +1,7 @@
 // Anthropic Messages.
 
 import { blockEvents, inputOf, message, question, readPrompt } from "./answer.mjs";
-import { checkMessages } from "./anthropic-check.mjs";
+import { checkMessages, checkSchema } from "./anthropic-check.mjs";
 import { errorFor, isObject, Refusal, unknownField } from "./errors.mjs";
 
 const FIELDS = new Set([
@@ -110,6 +110,8 @@ function check(body, known, { headers }) {
     throw wrong("stop_sequences: each stop sequence must contain non-whitespace");
   }
   if (thinking?.type === "enabled") checkThinking(body);
+  if (/@/.test(body.metadata?.user_id ?? "")) throw wrong("metadata.user_id: user_id appears to contain an email address");
+  checkSchema(body.output_config?.format?.schema, "output_config.format.schema");
   checkModel(body);
 }
 

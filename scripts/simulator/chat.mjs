@@ -5,6 +5,7 @@ import { counts, missing, notList, openAiHeaders, refused, temperatureOf, told, 
 import { tierOf } from "./plan.mjs";
 
 const FINISH = { stop: "stop", length: "length", tools: "tool_calls" };
+const LONGEST_USER = 64;
 const DONE = "data: [DONE]\n\n";
 
 /** The checks that a caller is likely to run into; other fields may hold anything. */
@@ -17,6 +18,8 @@ function check(body) {
   counts(body, "max_tokens");
   counts(body, "max_completion_tokens");
   temperatureOf(body);
+  if (typeof body.user === "string" && body.user.length > LONGEST_USER)
+    throw wrong("user", `Invalid 'user': string too long. Expected a string with maximum length ${LONGEST_USER}.`, "string_above_max_length");
   const { response_format: format, stream, tools } = body;
   if (tools !== undefined && !Array.isArray(tools)) throw notList("tools");
   if (format?.type === "json_schema" && typeof format.json_schema?.name !== "string") {

@@ -11,6 +11,7 @@ import { batchEmbed, countTokens as countForGemini, embed, gemini } from "./gemi
 import { listOfModels, modelNamed, MODELS } from "./openai.mjs";
 import { invoke, invokeHeaders, workersAi } from "./other-embeddings.mjs";
 import { responses } from "./responses.mjs";
+import { run, workersAiRun } from "./workers-ai.mjs";
 
 /** Cloudflare's API has a frame of its own for errors, whatever model is asked. */
 const cloudflare = {
@@ -124,12 +125,17 @@ function workers(route) {
   return openAi(route);
 }
 
+/** The binding of Workers AI, whose requests carry no key: who has the binding may ask. */
+const binding = (route, query) => (route === "POST " && query.get("version") === "3" ? run : null);
+const noKey = () => "binding";
+
 /** The first that fits: a prefix, the provider's routes, where it wants its key, and how it refuses. */
 const PROVIDERS = [
   ["/anthropic", messages, auth.anthropic, anthropic],
   ["/gemini", google, auth.google, gemini],
   ["/bedrock", amazon, auth.aws, bedrock],
   ["/workers-ai", workers, auth.cloudflare, cloudflare],
+  ["/run", binding, noKey, workersAiRun],
   ["/azure", openAi, auth.azure, chat],
   ["", openAi, auth.bearer, chat],
 ];
@@ -137,7 +143,7 @@ const PROVIDERS = [
 /** The provider whose path this is: `find` gives the route, or null; the rest is needed to refuse. */
 export function providerOf(method, path, query) {
   const [prefix, find, authenticate, format] = PROVIDERS.find(
-    ([start]) => start === "" || path.startsWith(`${start}/`),
+    ([start]) => start === "" || path === start || path.startsWith(`${start}/`),
   );
   return { format, authenticate, find: () => find(`${method} ${path.slice(prefix.length)}`, query) };
 }

@@ -37,7 +37,7 @@ let configured = false;
 function configure(env) {
   const text = {};
   for (const [name, value] of Object.entries(env)) if (typeof value === "string") text[name] = value;
-  glue.configure(JSON.stringify(text));
+  glue.configure(JSON.stringify(text), typeof env.AI?.run === "function");
   configured = true;
 }
 
@@ -129,6 +129,9 @@ const WATCH_AFTER_MS = 200;
 
 /** Most bytes of one stream: far more than any model writes, far less than an unpacked bomb. */
 const MOST_STREAMED = 64 * 1024 * 1024;
+
+/** What an address begins with that stands for the binding of Workers AI; the model follows. */
+const BOUND = glue.bound_address();
 
 const FLAGS = { timeout: 1, gone: 2, broken: 3, tooLarge: 4, cut: 5 };
 
@@ -239,7 +242,10 @@ class Exchange {
     };
     timer = setTimeout(look, Math.min(WATCH_AFTER_MS, firstByteMs, totalMs));
     try {
-      const response = await fetch(url, { method: body === undefined ? "GET" : "POST", headers: record(headers), body, redirect: "manual", signal: abort.signal });
+      const method = body === undefined ? "GET" : "POST";
+      const response = url.startsWith(BOUND)
+        ? await this.infer(url, body, abort.signal)
+        : await fetch(url, { method, headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
       const h = response.headers;
       const type = h.get("content-type") ?? "";
@@ -262,6 +268,12 @@ class Exchange {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  /** Asks Workers AI by its binding, which takes values and gives a response. */
+  infer(url, body, signal) {
+    const model = decodeURIComponent(url.slice(BOUND.length));
+    return this.env.AI.run(model, JSON.parse(new TextDecoder().decode(body)), { returnRawResponse: true, signal });
   }
 
   fail(flag, why) {

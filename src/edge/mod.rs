@@ -33,11 +33,18 @@ pub fn header_names() -> String {
     HEADERS.join(",")
 }
 
-/// Takes the text variables and secrets (a JSON object). Called before anything else.
+/// What an address begins with that stands for a binding.
 #[wasm_bindgen]
-pub fn configure(vars: &str) {
+pub fn bound_address() -> String {
+    crate::ports::BOUND.to_owned()
+}
+
+/// Takes the text variables and secrets (a JSON object), and whether there is a binding for Workers AI.
+/// Called before anything else.
+#[wasm_bindgen]
+pub fn configure(vars: &str, ai: bool) {
     let vars: BTreeMap<String, String> = serde_json::from_str(vars).unwrap_or_default();
-    ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars)));
+    ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars).with_ai(ai)));
 }
 
 /// A request. The exchange is told the response.

@@ -133,6 +133,25 @@ impl Isolate {
         }
     }
 
+    /// The same where the worker has a binding `AI`, if `ai` says so. Workers AI is asked by it, unless the
+    /// operator set a key or an address for it, or says how it is asked in `WORKERS_AI_VIA`.
+    #[must_use]
+    pub fn with_ai(mut self, ai: bool) -> Isolate {
+        let other = || self.var("CLOUDFLARE_API_TOKEN").is_some() || self.own_base_url("workers-ai").is_some();
+        let (bound, wrong) = match self.var("WORKERS_AI_VIA") {
+            None => (ai && !other(), None),
+            Some("binding") if ai => (true, None),
+            Some("binding") => (false, Some("WORKERS_AI_VIA is `binding`, and the worker has no binding AI")),
+            Some("rest") => (false, None),
+            Some(_) => (false, Some("WORKERS_AI_VIA: `binding` or `rest`")),
+        };
+        if bound {
+            Rc::make_mut(&mut self.catalog).bind();
+        }
+        self.misconfigured = self.misconfigured.or(wrong.map(str::to_owned));
+        self
+    }
+
     /// A variable or secret; `None` if it is unset or blank.
     pub fn var(&self, name: &str) -> Option<&str> {
         self.vars.get(name).map(|v| v.trim()).filter(|v| !v.is_empty())
@@ -142,6 +161,7 @@ impl Isolate {
     /// where it is.
     pub fn configured(&self, name: &str, row: &Provider) -> bool {
         match row.auth() {
+            _ if row.is_bound() => true,
             Auth::None => self.own_base_url(name).is_some() || BaseUrl::operator(&row.base_url, self.plain_http_hosts()).is_ok(),
             Auth::Aws => self.has_own_key(&row.api_key_env) || self.var("AWS_ACCESS_KEY_ID").is_some(),
             _ => self.has_own_key(&row.api_key_env),

@@ -173,6 +173,7 @@ fn unreadable(wire: Wire) -> String {
             Dialect::Anthropic => "Anthropic",
             Dialect::Gemini => "Gemini",
             Dialect::Bedrock => "Bedrock",
+            Dialect::WorkersAi => "Workers AI",
         },
         Wire::Embeddings(_) => "embeddings",
     };
@@ -205,7 +206,8 @@ fn told(wire: Wire, body: &[u8]) -> WireError {
         Wire::Answer(format) | Wire::Count(format) => format,
         Wire::Embeddings(Format::Gemini) => Dialect::Gemini,
         Wire::Embeddings(Format::Bedrock) => Dialect::Bedrock,
-        Wire::Embeddings(_) => Dialect::OpenAiChat,
+        Wire::Embeddings(Format::WorkersAi) => Dialect::WorkersAi,
+        Wire::Embeddings(Format::OpenAi) => Dialect::OpenAiChat,
     };
     let json = serde_json::from_slice::<IgnoredAny>(body).is_ok();
     if json { dialect.decode_error(body) } else { WireError::default() }

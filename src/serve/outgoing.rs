@@ -4,7 +4,7 @@
 use super::asked::{Common, Endpoint};
 use super::read::Call;
 use crate::isolate::{Isolate, KnownConfig};
-use crate::ports::Outgoing;
+use crate::ports::{BOUND, Outgoing};
 use tollgate_core::catalog::{Auth, Provider, Quirk};
 use tollgate_core::dialect::common::Request;
 use tollgate_core::dialect::sigv4::{Credentials, Scope, Signable, sign};
@@ -102,8 +102,12 @@ pub fn prepare(
         Ok(words) => words,
         Err(estimate) => return Ok(Prepared::Estimate(estimate)),
     };
-    let base = base_url(isolate, known, &target.provider, row, words.wire).map_err(|why| Unsent::NotConfigured(why.to_string()))?;
-    let url = base.join(&words.path);
+    let url = if row.is_bound() {
+        format!("{BOUND}{}", words.path.strip_prefix("/run/").unwrap_or_default())
+    } else {
+        let base = base_url(isolate, known, &target.provider, row, words.wire).map_err(|why| Unsent::NotConfigured(why.to_string()))?;
+        base.join(&words.path)
+    };
     let mut headers = vec![
         ("content-type", "application/json".to_owned()),
         // Asked plainly, an answer needs no unpacking, and its declared length is its length.
@@ -201,7 +205,9 @@ fn words(row: &Provider, target: &Target, call: &Call, clamp: Option<u64>) -> Re
         model: &target.model,
         max_output: target.max_output,
         only_max_tokens: !row.has(Quirk::MaxCompletionTokens),
-        reasons: true,
+        reasons: dialect::reasons(&target.model),
+        no_call_ids: row.has(Quirk::NoCallIds),
+        no_user: row.has(Quirk::NoUser),
     };
     if counts {
         return match format.encode_count(&request, &to)? {

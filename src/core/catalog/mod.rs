@@ -45,6 +45,11 @@ impl Catalog {
         Ok(Catalog { list: Arc::new(list), book: None, providers })
     }
 
+    /// The providers that have a binding are asked by it.
+    pub fn bind(&mut self) {
+        self.providers.values_mut().for_each(|row| row.bind(true));
+    }
+
     /// The same as a tenant sees it: its own providers go before these, and the operator's prices before the
     /// list's.
     #[must_use]
@@ -148,6 +153,7 @@ fn check(name: &str, provider: &Provider) -> Result<(), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::{Dialect, embeddings};
 
     #[test]
     fn the_built_in_rows_are_sound() {
@@ -241,6 +247,25 @@ mod tests {
         let rows: Vec<String> = (0..=MAX_BOOK).map(|n| format!(r#""openai/m{n}":{ONE}"#)).collect();
         assert_eq!(check(&format!("{{{}}}", rows.join(","))), Err("prices".to_owned()));
         assert_eq!(check(&format!("{{{}}}", rows[1..].join(","))), Ok(()));
+    }
+
+    #[test]
+    fn a_binding_takes_the_place_of_address_and_key() {
+        let mut catalog = Catalog::new(None).unwrap();
+        catalog.bind();
+        let bound: Vec<&str> = catalog.providers().filter(|(_, row)| row.is_bound()).map(|(name, _)| name).collect();
+        assert_eq!(bound, ["workers-ai"]);
+        let row = catalog.provider("workers-ai").unwrap();
+        assert_eq!((row.auth(), row.format_for(Dialect::OpenAiChat)), (Auth::None, Dialect::WorkersAi));
+        assert_eq!(row.embeddings(), Some(embeddings::Format::WorkersAi));
+        assert!(catalog.price("workers-ai", "@cf/baai/bge-m3", Timestamp(0)).is_some());
+        // A tenant's own key is for the address: the binding is the operator's.
+        let own: Config = serde_json::from_str(r#"{"providers":{"workers-ai":{"keys":["k"]}}}"#).unwrap();
+        let row = catalog.for_tenant(&own, None).provider("workers-ai").cloned().unwrap();
+        assert_eq!((row.is_bound(), row.auth(), row.format_for(Dialect::Anthropic)), (false, Auth::Bearer, Dialect::OpenAiChat));
+        let keyless: Config = serde_json::from_str(r#"{"providers":{"workers-ai":{"base_url":"https://ai.example.com/v1"}}}"#).unwrap();
+        assert_eq!(keyless.validate_providers(&catalog).unwrap_err().param, "providers.workers-ai.keys");
+        assert!(Catalog::new(Some(r#"{"x":{"base_url":"https://a","binding":"KV"}}"#)).is_err());
     }
 
     #[test]

@@ -51,6 +51,12 @@ pub struct Provider {
     /// Whether it is a tenant's own: no price of the operator's holds there.
     #[serde(skip)]
     pub(super) of_tenant: bool,
+    /// The worker's binding by which it may be asked instead.
+    #[serde(default)]
+    binding: Option<Binding>,
+    /// Whether it is asked by that.
+    #[serde(skip)]
+    bound: bool,
 }
 
 /// How cron finds out whether a provider is well.
@@ -78,13 +84,21 @@ impl TryFrom<String> for Health {
     }
 }
 
+/// A binding of the worker that stands for a provider: neither address nor key is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+enum Binding {
+    /// Workers AI, as wrangler binds it.
+    #[serde(rename = "AI")]
+    Ai,
+}
+
 fn openai() -> Vec<Dialect> {
     vec![Dialect::OpenAiChat]
 }
 
 fn one_or_many<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Dialect>, D::Error> {
     #[derive(Deserialize)]
-    #[serde(untagged, expecting = "a format (`openai`, `responses`, `anthropic`, `gemini`, `bedrock`) or an array of them")]
+    #[serde(untagged, expecting = "a format (`openai`, `responses`, `anthropic`, `gemini`, `bedrock`, `workers_ai`) or an array of them")]
     enum Formats {
         One(Dialect),
         Many(Vec<Dialect>),
@@ -134,6 +148,10 @@ pub enum Quirk {
     MaxCompletionTokens,
     /// It refuses `stream_options`, and tells usage in every stream.
     NoStreamOptions,
+    /// It refuses `user`.
+    NoUser,
+    /// It refuses ids of calls and of their results.
+    NoCallIds,
 }
 
 impl Provider {
@@ -154,11 +172,26 @@ impl Provider {
             health: None,
             health_model: None,
             of_tenant: true,
+            binding: None,
+            bound: false,
         }
+    }
+
+    /// Has it asked by its binding, where it has one, or by its address.
+    pub fn bind(&mut self, bound: bool) {
+        self.bound = bound && self.binding.is_some();
+    }
+
+    /// Whether it is asked by a binding: then it has no address here, and no key.
+    pub fn is_bound(&self) -> bool {
+        self.bound
     }
 
     /// The format to speak to it for a client that speaks `client`.
     pub fn format_for(&self, client: Dialect) -> Dialect {
+        if self.bound {
+            return Dialect::WorkersAi;
+        }
         if self.formats.contains(&client) { client } else { self.formats.first().copied().unwrap_or(Dialect::OpenAiChat) }
     }
 
@@ -171,8 +204,9 @@ impl Provider {
     pub fn embeddings(&self) -> Option<embeddings::Format> {
         match (self.embeddings, self.formats.first()) {
             (Some(Embeddings::None), _) => None,
+            _ if self.bound => Some(embeddings::Format::WorkersAi),
             (Some(Embeddings::OpenAi), _) => Some(embeddings::Format::OpenAi),
-            (Some(Embeddings::WorkersAi), _) => Some(embeddings::Format::WorkersAi),
+            (Some(Embeddings::WorkersAi), _) | (None, Some(Dialect::WorkersAi)) => Some(embeddings::Format::WorkersAi),
             (Some(Embeddings::Gemini), _) | (None, Some(Dialect::Gemini)) => Some(embeddings::Format::Gemini),
             (Some(Embeddings::Bedrock), _) | (None, Some(Dialect::Bedrock)) => Some(embeddings::Format::Bedrock),
             (None, Some(Dialect::Anthropic)) => None,
@@ -182,6 +216,9 @@ impl Provider {
 
     /// How its key is presented.
     pub fn auth(&self) -> Auth {
+        if self.bound {
+            return Auth::None;
+        }
         self.auth.unwrap_or(match self.formats.first() {
             Some(Dialect::Anthropic) => Auth::XApiKey,
             Some(Dialect::Gemini) => Auth::XGoogApiKey,

@@ -72,6 +72,8 @@ impl TenantProvider {
         let mut row = known?.clone();
         if base_url.is_some() || !self.keys.is_empty() {
             row.api_key_env.clear();
+            // The operator's binding is a key of the operator's.
+            row.bind(false);
         }
         if let Some(base_url) = base_url {
             row.base_url = base_url;
@@ -131,7 +133,12 @@ impl TenantProvider {
             let why = "the gateway knows this provider: only `keys` and `base_url` may be set. Choose another name for one of your own.";
             return invalid(format!("{at}.{field}"), why);
         }
-        if self.base_url.is_some() { self.check_keys(at, known.auth()) } else { Ok(()) }
+        if self.base_url.is_none() {
+            return Ok(());
+        }
+        let mut there = known.clone();
+        there.bind(false);
+        self.check_keys(at, there.auth())
     }
 
     /// The operator's keys are not sent to a tenant's address.

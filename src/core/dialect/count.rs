@@ -17,7 +17,7 @@ impl Dialect {
     /// The format has no words for what the prompt holds.
     pub fn encode_count(self, request: &Request, target: &Target<'_>) -> Result<Option<Encoded>, Refused> {
         let (path, (body, dropped)) = match self {
-            Dialect::OpenAiChat => return Ok(None),
+            Dialect::OpenAiChat | Dialect::WorkersAi => return Ok(None),
             Dialect::OpenAiResponses => ("/responses/input_tokens".to_owned(), responses::count_body(request, target)?),
             Dialect::Anthropic => ("/messages/count_tokens".to_owned(), anthropic::count_body(request, target)?),
             Dialect::Gemini => {
@@ -35,7 +35,7 @@ impl Dialect {
     pub fn decode_count(self, body: &[u8]) -> Option<u64> {
         let fields = Json::read(body).ok()?.into_fields()?;
         let name = match self {
-            Dialect::OpenAiChat => return None,
+            Dialect::OpenAiChat | Dialect::WorkersAi => return None,
             Dialect::OpenAiResponses | Dialect::Anthropic => "input_tokens",
             Dialect::Gemini => "totalTokens",
             Dialect::Bedrock => "inputTokens",
@@ -46,7 +46,7 @@ impl Dialect {
     /// Writes the answer for a client; empty where the format has none.
     pub fn encode_count_answer(self, tokens: u64) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat => return Vec::new(),
+            Dialect::OpenAiChat | Dialect::WorkersAi => return Vec::new(),
             Dialect::OpenAiResponses => object! { "object": "response.input_tokens", "input_tokens": tokens },
             Dialect::Anthropic => object! { "input_tokens": tokens },
             Dialect::Gemini => object! { "totalTokens": tokens },

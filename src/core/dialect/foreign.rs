@@ -1,8 +1,9 @@
 //! What is done with words that only another format has.
 
-use super::common::{AnswerFormat, Message, Part, Request, ToolChoice};
+use super::common::{AnswerFormat, Message, Part, Request, Sampling, ToolChoice};
 use super::fields::{Dropped, Refused};
 use super::json::{Fields, Json};
+use serde_json::Number;
 
 /// Fields that change what is asked: without them another question would be answered.
 const NEEDED: [(&str, &str); 16] = [
@@ -76,6 +77,35 @@ pub(super) fn drop_sampling(request: &Request, known: &[&str], dropped: &mut Dro
     }
 }
 
+/// The request without what a model that samples alone refuses. What it would do anyway is not worth a word.
+pub(super) fn without_sampling(request: &Request, dropped: &mut Dropped) -> Request {
+    let Sampling { temperature, top_p, frequency_penalty, presence_penalty, logprobs, top_logprobs, .. } = &request.sampling;
+    let other = |number: &Option<Number>, usual: f64| number.as_ref().is_some_and(|n| n.as_f64() != Some(usual));
+    dropped.add_if(other(temperature, 1.0), "temperature");
+    dropped.add_if(other(top_p, 1.0), "top_p");
+    dropped.add_if(other(frequency_penalty, 0.0), "frequency_penalty");
+    dropped.add_if(other(presence_penalty, 0.0), "presence_penalty");
+    dropped.add_if(*logprobs == Some(true), "logprobs");
+    dropped.add_if(top_logprobs.is_some(), "top_logprobs");
+    dropped.add_if(!request.stop.is_empty(), "stop");
+    let Sampling { seed, choices, top_k, .. } = request.sampling.clone();
+    Request { sampling: Sampling { seed, choices, top_k, ..Sampling::default() }, stop: Vec::new(), ..request.clone() }
+}
+
+/// The texts that end the output, without blank ones, which Claude refuses.
+pub(super) fn visible_stops(request: &Request, dropped: &mut Dropped) -> Vec<String> {
+    let stops: Vec<String> = request.stop.iter().filter(|text| !text.trim().is_empty()).cloned().collect();
+    dropped.add_if(stops.len() < request.stop.len(), "stop");
+    stops
+}
+
+/// Who the end user is, if the target takes a name of that length, in characters.
+pub(super) fn user<'a>(request: &'a Request, most: usize, dropped: &mut Dropped) -> Option<&'a String> {
+    let user = request.user.as_ref().filter(|name| name.chars().count() <= most);
+    dropped.add_if(user.is_none() && request.user.is_some(), "user");
+    user
+}
+
 /// The temperature for targets whose scale ends at 1.
 pub(super) fn cool(request: &Request, dropped: &mut Dropped) -> Option<Json> {
     let wanted = request.sampling.temperature.as_ref()?;
@@ -87,9 +117,12 @@ pub(super) fn cool(request: &Request, dropped: &mut Dropped) -> Option<Json> {
 }
 
 /// Splits off the rules. Targets that take them apart from the conversation get all of them there, the
-/// later ones too, in order.
+/// later ones too, in order. Without a conversation they are one: it must not be empty.
 pub(super) fn split_system(request: &Request) -> (Vec<&Part>, Vec<(usize, &Message)>) {
     let (rules, talk): (Vec<_>, Vec<_>) = request.messages.iter().enumerate().partition(|(_, m)| m.role.instructs());
+    if talk.is_empty() {
+        return (Vec::new(), rules);
+    }
     (rules.into_iter().flat_map(|(_, m)| &m.parts).collect(), talk)
 }
 

@@ -1,6 +1,6 @@
 //! Wire formats: what clients and providers speak.
 //!
-//! Five formats and one common form between them ([`common`]). A request is decoded from the client's
+//! Six formats and one common form between them ([`common`]). A request is decoded from the client's
 //! format and encoded for the target's; the answer goes the other way, whole or event by event. Where
 //! both sides speak the same format nothing of this is used: the bytes pass ([`openai`] reads what
 //! policy needs and edits in place).
@@ -16,18 +16,28 @@
 //! | [`Dialect::Anthropic`] | `/v1/messages` | `/messages` |
 //! | [`Dialect::Gemini`] | | `/models/{model}:generateContent` |
 //! | [`Dialect::Bedrock`] | | `/model/{model}/converse` |
+//! | [`Dialect::WorkersAi`] | | `/run/{model}` |
 //!
 //! # Rules of translation
 //! - Rules given later in a conversation join the first ones where the target takes them apart from it
 //!   (Messages, Gemini, Converse).
 //! - Results of tools are one turn with what the user says after them. Chat completions take text only
 //!   from tools: their pictures and documents follow as the user's.
+//! - A conversation of rules alone is the user's where rules stand apart from it.
+//! - Text of white space alone is left out where it is refused (Messages, Converse). A stop text of it is dropped as
+//!   `stop` for Claude.
 //! - Reasoning goes back only to the maker that signed it; other reasoning is dropped as `thinking`.
 //! - Thinking is switched on only where reasoning is asked for, by a number for models that take one and
 //!   by a word for the others. It is dropped as `reasoning` where the target would refuse it: with forced
 //!   tools, in the middle of a turn whose reasoning is lost, without room for it.
 //! - A temperature above 1 is sent as 1 where the scale ends there. Claude gets no `temperature`, `top_p`
 //!   or `top_k` while it thinks or since version 4.7, and never the first two together.
+//! - OpenAI's reasoning models get no temperature, penalties, log-probabilities or stop texts, which they refuse;
+//!   those since 5.1 get them where reasoning is switched off.
+//! - Claude is held to the part of a JSON schema that it knows; the rest is told in descriptions and dropped as
+//!   `schema.…`. OpenAI is held strictly only to schemas that leave nothing open (`strict`).
+//! - A name of the end user that would be refused is dropped as `user`: longer than 64 characters for OpenAI, or an
+//!   address or a number for Claude.
 //! - Cache marks go between Messages and Converse; elsewhere they are dropped as `cache_control`.
 //! - "Some JSON" (`json_object`) is dropped as `response_format` where only schemas are known.
 //! - Several choices, references that only another provider can resolve, sound, and tools that a provider
@@ -50,22 +60,26 @@ mod gemini;
 pub mod json;
 mod logprobs;
 mod media;
+mod models;
 pub mod openai;
 mod parts;
 mod passing;
 mod path;
 mod responses;
+mod schema;
 pub mod sigv4;
 mod stream;
 pub mod tap;
 #[cfg(test)]
 mod tests;
+mod workers_ai;
 
 pub use fields::{Dropped, Refused};
+pub use models::reasons;
 pub use passing::Passing;
 pub use stream::{Decoder, Encoder, MAX_CONTENT, MAX_PARTS, Translator};
 
-use common::{Answer, Request, WireError};
+use common::{Answer, Reasoning, Request, WireError};
 use serde::{Deserialize, Serialize};
 
 /// A wire format.
@@ -84,6 +98,9 @@ pub enum Dialect {
     Gemini,
     /// Amazon Bedrock, `Converse`.
     Bedrock,
+    /// Cloudflare Workers AI, `run`. Only targets speak it.
+    #[serde(rename = "workers_ai")]
+    WorkersAi,
 }
 
 /// Where a request goes.
@@ -97,12 +114,16 @@ pub struct Target<'a> {
     pub only_max_tokens: bool,
     /// Whether the model reasons. One that does not refuses every word about it, so they are dropped.
     pub reasons: bool,
+    /// Quirk of Vertex: calls have no ids there, and are told apart by their places.
+    pub no_call_ids: bool,
+    /// Quirk of Mistral: it refuses to be told who the end user is.
+    pub no_user: bool,
 }
 
 impl<'a> Target<'a> {
     /// A target without quirks.
     pub fn new(model: &'a str, max_output: u64) -> Target<'a> {
-        Target { model, max_output, only_max_tokens: false, reasons: true }
+        Target { model, max_output, only_max_tokens: false, reasons: true, no_call_ids: false, no_user: false }
     }
 }
 
@@ -138,7 +159,7 @@ impl Dialect {
     /// A field is missing or wrong; says which.
     pub fn decode_request(self, path: &str, body: &[u8]) -> Result<Request, Refused> {
         match self {
-            Dialect::OpenAiChat => chat::decode_request(body),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::decode_request(body),
             Dialect::OpenAiResponses => responses::decode_request(body),
             Dialect::Anthropic => anthropic::decode_request(body),
             Dialect::Gemini => gemini::decode_request(path, body),
@@ -154,7 +175,7 @@ impl Dialect {
         if request.reasoning.is_some() && !target.reasons {
             let plain = Request { reasoning: None, ..request.clone() };
             let mut out = self.encode_request(&plain, target)?;
-            out.dropped.add("reasoning");
+            out.dropped.add_if(request.reasoning.as_ref().is_some_and(Reasoning::asks), "reasoning");
             return Ok(out);
         }
         match self {
@@ -163,6 +184,7 @@ impl Dialect {
             Dialect::Anthropic => anthropic::encode_request(request, target),
             Dialect::Gemini => gemini::encode_request(request, target),
             Dialect::Bedrock => bedrock::encode_request(request, target),
+            Dialect::WorkersAi => workers_ai::encode_request(request, target),
         }
     }
 
@@ -177,13 +199,14 @@ impl Dialect {
             Dialect::Anthropic => anthropic::decode_answer(body),
             Dialect::Gemini => gemini::decode_answer(body),
             Dialect::Bedrock => bedrock::decode_answer(body),
+            Dialect::WorkersAi => workers_ai::decode_answer(body),
         }
     }
 
     /// Writes a whole answer.
     pub fn encode_answer(self, answer: &Answer, face: &Face) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat => chat::encode_answer(answer, face),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::encode_answer(answer, face),
             Dialect::OpenAiResponses => responses::encode_answer(answer, face),
             Dialect::Anthropic => anthropic::encode_answer(answer, face),
             Dialect::Gemini => gemini::encode_answer(answer, face),
@@ -195,7 +218,7 @@ impl Dialect {
     /// Reads the object in which an answer tells usage.
     fn read_usage(self, mut told: json::Fields) -> Option<common::Usage> {
         match self {
-            Dialect::OpenAiChat => chat::take_usage(&mut told),
+            Dialect::OpenAiChat | Dialect::WorkersAi => chat::take_usage(&mut told),
             Dialect::OpenAiResponses => responses::take_usage(&mut told),
             Dialect::Anthropic => anthropic::take_usage(&mut told),
             Dialect::Gemini => gemini::take_usage(&mut told),
@@ -221,6 +244,7 @@ impl Dialect {
             Dialect::Anthropic => anthropic::decode_error(fields),
             Dialect::Gemini => gemini::decode_error(fields),
             Dialect::Bedrock => bedrock::decode_error(fields),
+            Dialect::WorkersAi => workers_ai::decode_error(fields),
         });
         read.unwrap_or_else(|| WireError {
             message: String::from_utf8_lossy(body).chars().filter(|c| !c.is_control()).take(MAX_FOREIGN_MESSAGE).collect(),
@@ -231,12 +255,17 @@ impl Dialect {
     /// Writes an error's body. `status` is what goes with it; Gemini repeats it inside.
     pub fn encode_error(self, status: u16, error: &WireError) -> Vec<u8> {
         let fields = match self {
-            Dialect::OpenAiChat | Dialect::OpenAiResponses => chat::encode_error(error),
+            Dialect::OpenAiChat | Dialect::OpenAiResponses | Dialect::WorkersAi => chat::encode_error(error),
             Dialect::Anthropic => anthropic::encode_error(error),
             Dialect::Gemini => gemini::encode_error(status, error),
             Dialect::Bedrock => bedrock::encode_error(error),
         };
         fields.to_text().into_bytes()
+    }
+
+    /// Whether its words are OpenAI's: who uses them is told by OpenAI what it does not take.
+    fn is_openais(self) -> bool {
+        matches!(self, Dialect::OpenAiChat | Dialect::OpenAiResponses)
     }
 
     /// The media type of a streamed answer.

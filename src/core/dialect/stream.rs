@@ -3,7 +3,7 @@
 use super::bedrock::Frames;
 use super::common::{Delta, Piece, Usage, WireError};
 use super::json::Json;
-use super::{Dialect, Face, anthropic, bedrock, chat, gemini, responses};
+use super::{Dialect, Face, anthropic, bedrock, chat, gemini, responses, workers_ai};
 use crate::sse::{Event, MAX_EVENT, Reader};
 
 /// Most parts of one choice of a streamed answer: far more than any model writes, so that a provider
@@ -27,6 +27,7 @@ enum Reading {
     Anthropic(anthropic::Reading),
     Gemini(gemini::Reading),
     Bedrock(bedrock::Reading),
+    WorkersAi(workers_ai::Reading),
 }
 
 /// Reads one streamed answer. Its output depends on the bytes only, not on how they are cut.
@@ -51,6 +52,7 @@ impl Decoder {
             Dialect::Anthropic => Reading::Anthropic(anthropic::Reading::default()),
             Dialect::Gemini => Reading::Gemini(gemini::Reading::default()),
             Dialect::Bedrock => Reading::Bedrock(bedrock::Reading::default()),
+            Dialect::WorkersAi => Reading::WorkersAi(workers_ai::Reading::default()),
         };
         let framing = if dialect == Dialect::Bedrock { Framing::Aws(Frames::default()) } else { Framing::Sse(Reader::default()) };
         Decoder { framing, reading, over: false, whole: false, usage: None, events: 0, content: 0, written: 0 }
@@ -89,6 +91,7 @@ impl Decoder {
                 Reading::Anthropic(r) => r.finish(&mut out),
                 Reading::Gemini(r) => r.finish(&mut out),
                 Reading::Bedrock(r) => r.finish(&mut out),
+                Reading::WorkersAi(r) => r.finish(&mut out),
             });
             self.note(&out);
             self.settle(ended, &mut out);
@@ -121,6 +124,7 @@ impl Decoder {
         if data == b"[DONE]" {
             return match &mut self.reading {
                 Reading::Chat(r) => r.done(out),
+                Reading::WorkersAi(r) => r.done(out),
                 // Not of these formats; what ends them comes on its own.
                 _ => Ok(()),
             };
@@ -137,6 +141,7 @@ impl Decoder {
             Reading::Anthropic(r) => r.event(fields, out),
             Reading::Gemini(r) => r.event(fields, out),
             Reading::Bedrock(r) => r.event(name, fields, out),
+            Reading::WorkersAi(r) => r.event(fields, out),
         }
     }
 
@@ -210,7 +215,7 @@ pub struct Encoder(Writing);
 impl Encoder {
     pub(super) fn new(dialect: Dialect, face: Face) -> Encoder {
         Encoder(match dialect {
-            Dialect::OpenAiChat => Writing::Chat(chat::Writing::new(face)),
+            Dialect::OpenAiChat | Dialect::WorkersAi => Writing::Chat(chat::Writing::new(face)),
             Dialect::OpenAiResponses => Writing::Responses(responses::Writing::new(face)),
             Dialect::Anthropic => Writing::Anthropic(anthropic::Writing::new(face)),
             Dialect::Gemini => Writing::Gemini(gemini::Writing::new(face)),

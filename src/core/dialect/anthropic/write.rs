@@ -4,10 +4,21 @@ use super::super::common::{
     AnswerFormat, Body, CacheMark, Effort, Maker, Message, Part, Reasoning, Request, Role, Source, Tool, ToolChoice, ToolKind,
 };
 use super::super::fields::{Dropped, Refused};
-use super::super::foreign::{arguments_object, drop_extra, drop_sampling, no_opaque_words, one_choice, split_system};
+use super::super::foreign::{arguments_object, drop_extra, drop_sampling, no_opaque_words, one_choice, split_system, user, visible_stops};
 use super::super::json::{Fields, Json, object};
+use super::super::schema::for_claude;
 use super::super::{Dialect, Encoded, Target, base64};
 use super::claude::{claude_sampling, claude_thinking, own_sampling};
+
+/// Longest name of an end user, in characters.
+const MAX_USER: usize = 256;
+
+/// Whether a name is an address or a telephone number, which Anthropic refuses.
+fn is_contact(user: &str) -> bool {
+    let dialled =
+        user.chars().all(|c| c.is_ascii_digit() || "+-() .".contains(c)) && user.chars().filter(char::is_ascii_digit).count() >= 7;
+    user.contains('@') || dialled
+}
 
 /// Writes a request.
 pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
@@ -22,14 +33,19 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
         body.put_some(name, value);
     }
     drop_sampling(request, &["top_k"], &mut to.dropped);
-    if !request.stop.is_empty() {
-        body.put("stop_sequences", request.stop.clone());
+    let stop = if to.own { request.stop.clone() } else { visible_stops(request, &mut to.dropped) };
+    if !stop.is_empty() {
+        body.put("stop_sequences", stop);
     }
     if request.stream {
         body.put("stream", true);
     }
-    if let Some(user) = &request.user {
-        body.put("metadata", object! { "user_id": user });
+    let user = if to.own { request.user.as_ref() } else { user(request, MAX_USER, &mut to.dropped) };
+    if let Some(user) = user {
+        to.dropped.add_if(!to.own && is_contact(user), "user");
+        if to.own || !is_contact(user) {
+            body.put("metadata", object! { "user_id": user });
+        }
     }
     to.extra(request, &mut body)?;
     Ok(Encoded { path: "/messages".into(), body: body.to_text().into_bytes(), dropped: to.dropped })
@@ -77,6 +93,7 @@ impl Writer {
         body.put_some("tool_choice", tool_choice(request));
         match &request.format {
             Some(AnswerFormat::Schema { schema, .. }) => {
+                let schema = if self.own { schema.clone() } else { for_claude(schema, &mut self.dropped) };
                 body.put("output_config", object! { "format": object! { "type": "json_schema", "schema": schema } });
             }
             Some(AnswerFormat::Opaque(format)) => body.put("output_config", object! { "format": format }),
@@ -129,8 +146,8 @@ impl Writer {
         let written = turns.into_iter().map(|(role, blocks, extra)| {
             let role = match role {
                 Role::Assistant => "assistant",
-                Role::System | Role::Developer => "system",
-                Role::User | Role::Tool => "user",
+                Role::System | Role::Developer if self.own => "system",
+                _ => "user",
             };
             let mut turn = object! { "role": role, "content": content_of(blocks) };
             turn.fill(extra);
@@ -139,11 +156,11 @@ impl Writer {
         Ok(written.collect())
     }
 
-    /// A block; none for what has no place, which is noted, and for empty text, which the API refuses.
+    /// A block; none for what has no place, which is noted, and for blank text, which the API refuses.
     fn block(&mut self, part: &Part) -> Result<Option<Fields>, Refused> {
         let cannot = |why: &str| Err(Refused::new("", format!("a part of type `{}` cannot be sent to this target{why}", part.body.kind())));
         let mut out = match &part.body {
-            Body::Text(text) | Body::Refusal(text) if text.is_empty() && !self.own => return Ok(None),
+            Body::Text(text) | Body::Refusal(text) if text.trim().is_empty() && !self.own => return Ok(None),
             Body::Text(text) | Body::Refusal(text) => object! { "type": "text", "text": text },
             Body::Image { source, detail } => {
                 self.dropped.add_if(detail.as_deref().is_some_and(|d| d != "auto"), "image_url.detail");
@@ -230,7 +247,9 @@ impl Writer {
             ToolKind::Function { name, description, schema, strict } => {
                 let mut out = object! { "name": name };
                 out.put_some("description", description.as_ref());
-                out.put("input_schema", schema.clone().unwrap_or_else(|| object! { "type": "object", "properties": Fields::new() }.into()));
+                let schema = schema.clone().unwrap_or_else(|| object! { "type": "object", "properties": Fields::new() }.into());
+                let held = *strict == Some(true) && !self.own;
+                out.put("input_schema", if held { for_claude(&schema, &mut self.dropped) } else { schema });
                 out.put_some("strict", strict.filter(|on| *on || self.own));
                 out
             }

@@ -3,21 +3,23 @@
 use super::super::anthropic::{claude_sampling, claude_thinking};
 use super::super::common::{AnswerFormat, Body, CacheMark, Maker, Message, Part, Request, Role, Source, Tool, ToolChoice, ToolKind};
 use super::super::fields::{Dropped, Refused};
-use super::super::foreign::{arguments_object, cool, drop_extra, drop_sampling, no_opaque_words, one_choice, split_system};
+use super::super::foreign::{arguments_object, cool, drop_extra, drop_sampling, no_opaque_words, one_choice, split_system, visible_stops};
 use super::super::json::{Fields, Json, object};
 use super::super::media::ending_of_mime;
 use super::super::path::segment;
+use super::super::schema::for_claude;
 use super::super::{Dialect, Encoded, Target};
+use crate::map::Set as BTreeSet;
 
 /// Characters of a document's name that Bedrock takes.
 const MAX_NAME: usize = 200;
 
 /// Writes a request.
 pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
-    let mut to = Writer { own: request.origin == Dialect::Bedrock, dropped: Dropped::default(), documents: 0 };
+    let claude = target.model.contains("claude");
+    let mut to = Writer { own: request.origin == Dialect::Bedrock, claude, dropped: Dropped::default(), documents: 0 };
     let mut body = to.prompt(request)?;
     one_choice(request)?;
-    let claude = target.model.contains("claude");
     let most = request.max_output.or((!to.own).then_some(target.max_output));
     let thinking = if claude { claude_thinking(request, target.model, most.unwrap_or(u64::MAX), &mut to.dropped) } else { None };
     to.dropped.add_if(!claude && request.reasoning.is_some(), "reasoning");
@@ -38,8 +40,9 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     config.put_some("topP", top_p);
     more.put_some("top_k", top_k);
     drop_sampling(request, if claude { &["top_k"] } else { &[] }, &mut to.dropped);
-    if !request.stop.is_empty() {
-        config.put("stopSequences", request.stop.clone());
+    let stop = if claude && !to.own { visible_stops(request, &mut to.dropped) } else { request.stop.clone() };
+    if !stop.is_empty() {
+        config.put("stopSequences", stop);
     }
     if !config.is_empty() {
         body.put("inferenceConfig", config);
@@ -66,13 +69,14 @@ pub(crate) fn model_path(model: &str, verb: &str) -> String {
 
 /// The body of a question for the number of tokens.
 pub(crate) fn count_body(request: &Request) -> Result<(Fields, Dropped), Refused> {
-    let mut to = Writer { own: request.origin == Dialect::Bedrock, dropped: Dropped::default(), documents: 0 };
+    let mut to = Writer { own: request.origin == Dialect::Bedrock, claude: false, dropped: Dropped::default(), documents: 0 };
     let body = to.prompt(request)?;
     Ok((object! { "input": object! { "converse": body } }, to.dropped))
 }
 
 struct Writer {
     own: bool,
+    claude: bool,
     dropped: Dropped,
     documents: u64,
 }
@@ -98,8 +102,10 @@ impl Writer {
             return Ok(body);
         }
         self.dropped.add_if(none && !request.tools.is_empty(), "tool_choice");
-        if !request.tools.is_empty() {
-            let mut config = object! { "tools": self.tools(&request.tools)? };
+        // The tools of calls must be declared, also where no more are to be made.
+        let called = if request.tools.is_empty() && !self.own { called(request) } else { Vec::new() };
+        if !request.tools.is_empty() || !called.is_empty() {
+            let mut config = object! { "tools": self.tools(if called.is_empty() { &request.tools } else { &called })? };
             match &request.tool_choice {
                 Some(ToolChoice::Auto) => config.put("toolChoice", object! { "auto": Fields::new() }),
                 Some(ToolChoice::Any) => config.put("toolChoice", object! { "any": Fields::new() }),
@@ -115,6 +121,8 @@ impl Writer {
     fn format(&mut self, request: &Request, body: &mut Fields) {
         match &request.format {
             Some(AnswerFormat::Schema { name, description, schema, .. }) => {
+                let held = self.claude && !self.own;
+                let schema = if held { for_claude(schema, &mut self.dropped) } else { schema.clone() };
                 let mut inner = object! { "schema": schema.to_text() };
                 inner.put_some("name", name.as_ref());
                 inner.put_some("description", description.as_ref());
@@ -153,7 +161,7 @@ impl Writer {
     fn block(&mut self, part: &Part, out: &mut Vec<Fields>) -> Result<(), Refused> {
         let cannot = |why: &str| Err(Refused::new("", format!("a part of type `{}` cannot be sent to this target{why}", part.body.kind())));
         let new = match &part.body {
-            Body::Text(text) | Body::Refusal(text) if text.is_empty() && !self.own => return Ok(()),
+            Body::Text(text) | Body::Refusal(text) if text.trim().is_empty() && !self.own => return Ok(()),
             Body::Text(text) | Body::Refusal(text) => object! { "text": text },
             Body::Image { source: Source::Base64 { mime, data }, detail } => {
                 self.dropped.add_if(detail.as_deref().is_some_and(|d| d != "auto"), "image_url.detail");
@@ -253,6 +261,8 @@ impl Writer {
                     let mut spec = object! { "name": name };
                     spec.put_some("description", description.as_ref().filter(|d| !d.is_empty()));
                     let schema = schema.clone().unwrap_or_else(|| object! { "type": "object", "properties": Fields::new() }.into());
+                    let held = *strict == Some(true) && self.claude && !self.own;
+                    let schema = if held { for_claude(&schema, &mut self.dropped) } else { schema };
                     spec.put("inputSchema", object! { "json": schema });
                     spec.put_some("strict", strict.filter(|on| *on || self.own));
                     all.push(object! { "toolSpec": spec });
@@ -273,6 +283,17 @@ fn cache_point(mark: &CacheMark) -> Fields {
     let mut point = object! { "type": "default" };
     point.put_some("ttl", mark.ttl.as_ref().filter(|ttl| matches!(ttl.as_str(), "5m" | "1h")));
     object! { "cachePoint": point }
+}
+
+/// The tools that a conversation called, without more than their names.
+fn called(request: &Request) -> Vec<Tool> {
+    let names: BTreeSet<&str> = request.tools_of_calls().into_values().collect();
+    let tool = |name: &str| Tool {
+        kind: ToolKind::Function { name: name.to_owned(), description: None, schema: None, strict: None },
+        cache: None,
+        extra: Fields::new(),
+    };
+    names.into_iter().map(tool).collect()
 }
 
 fn uses_tools(message: &Message) -> bool {

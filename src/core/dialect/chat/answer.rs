@@ -9,7 +9,11 @@ use super::{error_in, reasoning, usage};
 
 /// Reads an answer.
 pub(crate) fn decode_answer(body: &[u8]) -> Result<Answer, WireError> {
-    let mut body = Json::read(body).ok().and_then(Json::into_fields).ok_or_else(|| WireError::malformed("it is not a JSON object"))?;
+    answer_of(Json::read(body).ok().and_then(Json::into_fields).ok_or_else(|| WireError::malformed("it is not a JSON object"))?)
+}
+
+/// The same of fields.
+pub(crate) fn answer_of(mut body: Fields) -> Result<Answer, WireError> {
     if let Some(error) = body.take("error").and_then(error_in) {
         return Err(error);
     }

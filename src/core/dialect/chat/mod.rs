@@ -13,7 +13,10 @@ mod stream;
 mod usage;
 mod write;
 
-pub(super) use answer::{decode_answer, encode_answer};
+/// Longest name of an end user, in characters.
+pub(super) const MAX_USER: usize = 64;
+
+pub(super) use answer::{answer_of, decode_answer, encode_answer};
 pub(super) use error::{decode_error, encode_error, error_in};
 pub(super) use read::decode_request;
 pub(super) use stream::{Reading, Writing};

@@ -2,18 +2,29 @@
 
 use super::super::common::{AnswerFormat, Body, CacheMark, Effort, Message, Part, Request, Role, Source, Tool, ToolChoice, ToolKind};
 use super::super::fields::{Dropped, Refused};
+use super::super::foreign::{user, without_sampling};
 use super::super::json::{Fields, Json, object};
 use super::super::media::ending_of_mime;
+use super::super::models::samples_alone;
+use super::super::schema::{format_for_openai, tool_for_openai};
 use super::super::{Dialect, Encoded, Target};
-use super::reasoning;
+use super::{MAX_USER, reasoning};
 
-/// Writes a request. Usage is always asked for in streams.
+/// Writes a request.
 pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
-    let mut to = Writer { own: request.origin == Dialect::OpenAiChat, dropped: Dropped::default() };
+    let mut to = Writer { own: request.origin == Dialect::OpenAiChat, foreign: !request.origin.is_openais(), dropped: Dropped::default() };
     let mut messages = Vec::new();
     for (at, message) in request.messages.iter().enumerate() {
         to.message(message, &mut messages).map_err(|e| e.within(&format!("messages[{at}]")))?;
     }
+    let alone = to.foreign && samples_alone(request, target.model);
+    let quiet;
+    let request = if alone {
+        quiet = without_sampling(request, &mut to.dropped);
+        &quiet
+    } else {
+        request
+    };
     let mut body = object! { "model": target.model, "messages": messages };
     if !request.tools.is_empty() {
         let tools: Result<Vec<Fields>, Refused> = request.tools.iter().map(|tool| to.tool(tool)).collect();
@@ -49,6 +60,7 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     }
     match &request.format {
         Some(AnswerFormat::Opaque(_)) if !to.own => return Err(Refused::new("response_format", "cannot be said to this target")),
+        Some(format) if to.foreign => body.put("response_format", answer_format(&format_for_openai(format, &mut to.dropped))),
         format => body.put_some("response_format", format.as_ref().map(answer_format)),
     }
     if let Some(reasoning) = &request.reasoning {
@@ -60,15 +72,21 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     }
     if request.stream {
         body.put("stream", true);
-        body.put("stream_options", object! { "include_usage": true });
+        if request.include_usage {
+            body.put("stream_options", object! { "include_usage": true });
+        }
     }
-    body.put_some("user", request.user.as_ref());
+    body.put_some(
+        "user",
+        if to.own { request.user.as_ref() } else { user(request, if target.no_user { 0 } else { MAX_USER }, &mut to.dropped) },
+    );
     to.rest(&mut body, &request.extra, "");
     Ok(Encoded { path: "/chat/completions".into(), body: body.to_text().into_bytes(), dropped: to.dropped })
 }
 
 struct Writer {
     own: bool,
+    foreign: bool,
     dropped: Dropped,
 }
 
@@ -155,10 +173,12 @@ impl Writer {
             }
         }
         let mut written = object! { "role": "assistant" };
-        if !content.is_empty() {
-            written.put("content", content_of(content));
-        } else if refusal.is_none() {
-            written.put("content", Json::Null);
+        match (content.is_empty(), calls.is_empty()) {
+            (false, _) => written.put("content", content_of(content)),
+            // Without calls it must not be absent.
+            (true, true) if refusal.is_none() && !self.own => written.put("content", ""),
+            (true, _) if refusal.is_none() => written.put("content", Json::Null),
+            (true, _) => {}
         }
         written.put_some("refusal", refusal);
         if !thoughts.is_empty() {
@@ -221,18 +241,26 @@ impl Writer {
                 let kind = fields.text("type").unwrap_or("unknown");
                 return Err(Refused::new("", format!("a tool of type `{kind}` cannot be sent to this target: it takes functions only")));
             }
-            ToolKind::Function { name, description, schema, strict } => {
-                let mut function = object! { "name": name };
-                function.put_some("description", description.as_ref());
-                function.put_some("parameters", schema.as_ref());
-                function.put_some("strict", *strict);
-                object! { "type": "function", "function": function }
+            ToolKind::Function { .. } if self.foreign => {
+                let kind = tool_for_openai(&tool.kind, &mut self.dropped);
+                function_of(&kind)
             }
+            kind @ ToolKind::Function { .. } => function_of(kind),
         };
         self.mark(&mut out, tool.cache.as_ref());
         self.rest(&mut out, &tool.extra, "tools[]");
         Ok(out)
     }
+}
+
+/// A function's tool.
+fn function_of(kind: &ToolKind) -> Fields {
+    let ToolKind::Function { name, description, schema, strict } = kind else { return Fields::new() };
+    let mut function = object! { "name": name };
+    function.put_some("description", description.as_ref());
+    function.put_some("parameters", schema.as_ref());
+    function.put_some("strict", *strict);
+    object! { "type": "function", "function": function }
 }
 
 /// One bare text as a string, all else as parts.

@@ -17,6 +17,13 @@ pub struct Reasoning {
     pub extra: Fields,
 }
 
+impl Reasoning {
+    /// Whether it asks for some, or leaves it to the model; and not for none.
+    pub fn asks(&self) -> bool {
+        self.on != Some(false) && self.effort != Some(Effort::None) && self.budget != Some(0)
+    }
+}
+
 /// How hard to think.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Effort {

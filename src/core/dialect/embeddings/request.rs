@@ -3,8 +3,7 @@
 use super::super::fields::{Dropped, Refused, body_of};
 use super::super::gemini::model_path;
 use super::super::json::{Fields, Json, object};
-use super::super::path::segment;
-use super::super::{Encoded, bedrock};
+use super::super::{Encoded, bedrock, workers_ai};
 use super::Format;
 
 /// Most texts of one request; OpenAI's own bound.
@@ -107,9 +106,7 @@ impl EmbedRequest {
             Format::Bedrock => (bedrock::model_path(model, "invoke"), self.bedrock(model, &mut extra)?),
             Format::WorkersAi => {
                 dropped.add_if(self.dimensions.is_some(), "dimensions");
-                // The model's name is several segments: `@cf/baai/bge-m3`.
-                let path = model.split('/').map(segment).collect::<Vec<_>>().join("/").replace("%40", "@");
-                (format!("/run/{path}"), object! { "text": self.texts()? })
+                (workers_ai::model_path(model), object! { "text": self.texts()? })
             }
         };
         if format != Format::OpenAi {

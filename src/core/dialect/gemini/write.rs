@@ -7,6 +7,7 @@ use super::super::fields::{Dropped, Refused};
 use super::super::foreign::{arguments_object, drop_extra, no_opaque_words, split_system};
 use super::super::json::{Fields, Json, object};
 use super::super::media::mime_of_name;
+use super::super::models::least_thought;
 use super::super::path::segment;
 use super::super::{Dialect, Encoded, Target};
 use crate::map::Map as BTreeMap;
@@ -34,6 +35,8 @@ pub(crate) fn generate_body(request: &Request, target: &Target<'_>) -> Result<(F
         dropped: Dropped::default(),
         must_sign: third_or_later(target.model),
         least: least_effort(target.model),
+        least_budget: least_thought(target.model),
+        call_ids: own || !target.no_call_ids,
         names: request.tools_of_calls(),
     };
     if !own {
@@ -89,9 +92,9 @@ fn third_or_later(model: &str) -> bool {
     generation.is_some_and(|n| n >= 3)
 }
 
-/// The least that a model of the third generation can think: only the small ones take `MINIMAL`.
+/// The least that a model of the third generation can think: only the small ones take `MINIMAL`, and not all.
 fn least_effort(model: &str) -> Effort {
-    if model.contains("flash") { Effort::Minimal } else { Effort::Low }
+    if model.contains("flash") && !model.contains("-3.7-") { Effort::Minimal } else { Effort::Low }
 }
 
 struct Writer<'a> {
@@ -101,6 +104,8 @@ struct Writer<'a> {
     dropped: Dropped,
     must_sign: bool,
     least: Effort,
+    least_budget: u64,
+    call_ids: bool,
 }
 
 impl<'a> Writer<'a> {
@@ -203,7 +208,11 @@ impl<'a> Writer<'a> {
             },
             Body::Audio { data, format } => object! { "inlineData": object! { "mimeType": format!("audio/{format}"), "data": data } },
             Body::ToolCall { id, name, arguments, .. } => {
-                object! { "functionCall": object! { "id": id, "name": name, "args": arguments_object(arguments)? } }
+                let mut call = Fields::new();
+                call.put_some("id", self.call_ids.then_some(id));
+                call.put("name", name);
+                call.put("args", arguments_object(arguments)?);
+                object! { "functionCall": call }
             }
             Body::ToolResult { id, name, parts, failed } => {
                 let known = name.as_deref().or_else(|| self.names.get(id.as_str()).copied());
@@ -211,7 +220,11 @@ impl<'a> Writer<'a> {
                     return Err(Refused::new("tool_call_id", "names no call of this conversation: the target wants the tool's name"));
                 };
                 let (response, others) = response(parts, *failed);
-                let mut written = object! { "functionResponse": object! { "id": id, "name": name, "response": response } };
+                let mut answer = Fields::new();
+                answer.put_some("id", self.call_ids.then_some(id));
+                answer.put("name", name);
+                answer.put("response", response);
+                let mut written = object! { "functionResponse": answer };
                 self.rest(&mut written, &part.extra, "messages[].content[]");
                 out.push(written);
                 for other in others {
@@ -280,7 +293,7 @@ impl<'a> Writer<'a> {
             out.fill(reasoning.extra.clone());
             return out;
         }
-        let off = reasoning.on == Some(false) || reasoning.effort == Some(Effort::None) || reasoning.budget == Some(0);
+        let off = !reasoning.asks();
         let wants = reasoning.show == Some(true) || (reasoning.on == Some(true) && reasoning.show != Some(false));
         if wants && !off {
             out.put("includeThoughts", true);
@@ -290,7 +303,7 @@ impl<'a> Writer<'a> {
             out.put_some("thinkingLevel", effort.map(|e| e.clamp(self.least, Effort::High).word().to_ascii_uppercase()));
         } else {
             let budget = if off { Some(0) } else { reasoning.budget.or(reasoning.effort.map(Effort::budget)) };
-            out.put_some("thinkingBudget", budget.map(|n| n.min(24_576)));
+            out.put_some("thinkingBudget", budget.map(|n| n.clamp(self.least_budget, 24_576)));
         }
         out
     }

@@ -57,7 +57,8 @@ pub struct Edit<'a> {
     /// Most output tokens of each choice, where policy lowers what the caller asked for, and the field that
     /// says so where the caller set none.
     pub max_output: Option<(&'static str, u64)>,
-    /// Whether usage is to be asked for in streams.
+    /// Whether usage is to be asked for in streams. Providers that cannot be asked refuse `stream_options`, so a
+    /// caller's own are taken out then.
     pub ask_usage: bool,
 }
 
@@ -243,6 +244,9 @@ impl ChatRequest {
                 Some(at) => changes.push((at, with_usage(body.get(at.0..at.1).unwrap_or_default()))),
             }
         }
+        if let Some(at) = self.stream_options_at.filter(|_| !edit.ask_usage) {
+            changes.push((field_around(body, at), String::new()));
+        }
         if let Some((field, tokens)) = edit.max_output {
             if self.max_output_at.is_empty() {
                 changes.push(((self.after_brace, self.after_brace), format!("\"{field}\":{tokens},")));
@@ -265,6 +269,22 @@ pub(in super::super) fn changed(body: &[u8], mut changes: Vec<((usize, usize), S
     }
     out.extend_from_slice(body.get(from..).unwrap_or_default());
     out
+}
+
+/// Where a field stands, with its name and one comma beside it, whose value stands at `at`. Its name has no
+/// quotes inside.
+fn field_around(body: &[u8], (start, end): (usize, usize)) -> (usize, usize) {
+    let before = body.get(..start).unwrap_or_default();
+    let quote = |part: &[u8]| part.iter().rposition(|b| *b == b'"');
+    let name = quote(before).and_then(|closing| quote(before.get(..closing)?)).unwrap_or(start);
+    let blank = |b: &u8| b.is_ascii_whitespace();
+    let after = body.get(end..).unwrap_or_default();
+    let spaces = after.iter().take_while(|b| blank(b)).count();
+    if after.get(spaces) == Some(&b',') {
+        return (name, end.saturating_add(spaces).saturating_add(1));
+    }
+    let comma = body.get(..name).unwrap_or_default().iter().rposition(|b| !blank(b));
+    (comma.filter(|at| body.get(*at) == Some(&b',')).unwrap_or(name), end)
 }
 
 /// `stream_options` with `include_usage` set.
@@ -292,6 +312,33 @@ mod tests {
     fn edited(body: &str) -> String {
         let request = ChatRequest::read(body.as_bytes()).unwrap();
         String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "real", max_output: None, ask_usage: true })).unwrap()
+    }
+
+    #[test]
+    fn options_that_a_provider_refuses_are_taken_out() {
+        let plain = |body: &str| {
+            let request = ChatRequest::read(body.as_bytes()).unwrap();
+            String::from_utf8(request.edit(body.as_bytes(), &Edit { model: "a", max_output: Some(("max_tokens", 7)), ask_usage: false }))
+                .unwrap()
+        };
+        for (options, expected) in [
+            (
+                r#"{"stream_options":{"include_usage":true},"model":"a","stream":true,"messages":[{}]}"#,
+                r#"{"max_tokens":7,"model":"a","stream":true,"messages":[{}]}"#,
+            ),
+            (
+                r#"{ "stream\u005foptions" : {"a":"\"}"} , "model":"a","stream":true,"messages":[{}]}"#,
+                r#"{"max_tokens":7,  "model":"a","stream":true,"messages":[{}]}"#,
+            ),
+            (
+                r#"{"model":"a","stream":true,"messages":[{}] , "stream_options":{} }"#,
+                r#"{"max_tokens":7,"model":"a","stream":true,"messages":[{}]  }"#,
+            ),
+            (r#"{"model":"a","messages":[{}],"stream_options":null}"#, r#"{"max_tokens":7,"model":"a","messages":[{}]}"#),
+            (r#"{"model":"a","messages":[{}]}"#, r#"{"max_tokens":7,"model":"a","messages":[{}]}"#),
+        ] {
+            assert_eq!(plain(options), expected);
+        }
     }
 
     #[test]

@@ -2,16 +2,26 @@
 
 use super::super::common::{AnswerFormat, Body, Effort, Maker, Message, Part, Request, Role, Source, Tool, ToolChoice, ToolKind};
 use super::super::fields::{Dropped, Refused};
-use super::super::foreign::{drop_extra, drop_sampling, no_opaque_words, one_choice};
+use super::super::foreign::{drop_extra, drop_sampling, no_opaque_words, one_choice, user, without_sampling};
 use super::super::json::{Fields, Json, object};
 use super::super::media::ending_of_mime;
-use super::super::{Dialect, Encoded, Target};
+use super::super::models::samples_alone;
+use super::super::schema::{format_for_openai, tool_for_openai};
+use super::super::{Dialect, Encoded, Target, chat};
 use super::reasoning;
 
 /// Writes a request. Of another format's nothing is stored at OpenAI.
 pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<Encoded, Refused> {
-    let mut to = Writer { own: request.origin == Dialect::OpenAiResponses, dropped: Dropped::default() };
+    let mut to =
+        Writer { own: request.origin == Dialect::OpenAiResponses, foreign: !request.origin.is_openais(), dropped: Dropped::default() };
     one_choice(request)?;
+    let quiet;
+    let request = if to.foreign && samples_alone(request, target.model) {
+        quiet = without_sampling(request, &mut to.dropped);
+        &quiet
+    } else {
+        request
+    };
     let mut body = to.prompt(request, target)?;
     body.put_some("parallel_tool_calls", request.parallel_tools);
     body.put_some("temperature", request.sampling.temperature.as_ref());
@@ -43,7 +53,7 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
     if request.stream {
         body.put("stream", true);
     }
-    body.put_some("user", request.user.as_ref());
+    body.put_some("user", if to.own { request.user.as_ref() } else { user(request, chat::MAX_USER, &mut to.dropped) });
     if to.own {
         body.fill(request.extra.clone());
     } else {
@@ -58,13 +68,15 @@ pub(crate) fn encode_request(request: &Request, target: &Target<'_>) -> Result<E
 
 /// The body of a question for the number of tokens.
 pub(crate) fn count_body(request: &Request, target: &Target<'_>) -> Result<(Fields, Dropped), Refused> {
-    let mut to = Writer { own: request.origin == Dialect::OpenAiResponses, dropped: Dropped::default() };
+    let mut to =
+        Writer { own: request.origin == Dialect::OpenAiResponses, foreign: !request.origin.is_openais(), dropped: Dropped::default() };
     let body = to.prompt(request, target)?;
     Ok((body, to.dropped))
 }
 
 struct Writer {
     own: bool,
+    foreign: bool,
     dropped: Dropped,
 }
 
@@ -94,7 +106,8 @@ impl Writer {
             body.put("tools", tools.map_err(|e| e.within("tools"))?);
         }
         body.put_some("tool_choice", request.tool_choice.as_ref().map(tool_choice));
-        body.put_some("text", request.format.as_ref().map(|format| object! { "format": answer_format(format) }));
+        let format = request.format.as_ref().map(|f| if self.foreign { format_for_openai(f, &mut self.dropped) } else { f.clone() });
+        body.put_some("text", format.map(|format| object! { "format": answer_format(&format) }));
         Ok(body)
     }
 
@@ -233,7 +246,8 @@ impl Writer {
 
     fn tool(&mut self, tool: &Tool) -> Result<Fields, Refused> {
         self.dropped.add_if(tool.cache.is_some(), "cache_control");
-        match &tool.kind {
+        let kind = if self.foreign { tool_for_openai(&tool.kind, &mut self.dropped) } else { tool.kind.clone() };
+        match &kind {
             ToolKind::Opaque(fields) if self.own => Ok(fields.clone()),
             ToolKind::Opaque(fields) => {
                 let kind = fields.text("type").unwrap_or("unknown");

@@ -1,12 +1,14 @@
 //! Tests of the formats together: every fixture comes back as it was, streams mean the same however
 //! they are cut, and translations between all pairs are pinned.
 
+mod accepted;
 mod goldens;
 mod meaning;
 mod quirks;
 mod refusals;
 mod round_trips;
 mod streams;
+mod workers_ai;
 
 use super::Dialect;
 use super::bedrock::frame;
