@@ -118,7 +118,7 @@ pub enum Primed {
 }
 
 /// Providers.
-pub trait Upstream {
+pub trait Upstream: Sized {
     /// An answer whose bytes are still outside.
     type Answer;
     /// Asks.
@@ -126,8 +126,10 @@ pub trait Upstream {
     /// Reads a stream until the tap says that it has begun or failed, for at most `hold`, and within bounds of
     /// bytes and chunks. What was read waits, as the tap gave it, for [`Upstream::relay`].
     async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed);
-    /// Lets go of a stream that was primed and will not be relayed.
+    /// Lets go of the request under way, or of its stream, which will not be relayed.
     fn drop_stream(&self);
+    /// The same event with an upstream of its own, for a second request at the same time.
+    fn beside(&self) -> Self;
     /// Moves a stream to the client through the tap. It may be silent for `idle`, and last `total`,
     /// milliseconds; after `heartbeat` of silence, and again after each, the client is sent a comment.
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd);

@@ -275,7 +275,12 @@ class Exchange {
     }
   }
 
-  /** Lets go of a stream that will not be relayed. */
+  /** The same event with an upstream of its own, for a second request at the same time. */
+  beside() {
+    return new Exchange(this.request, this.env, this.ctx);
+  }
+
+  /** Lets go of the request under way, or of its stream, which will not be relayed. */
   drop() {
     this.abort?.abort();
     this.reader?.cancel().catch(() => {});

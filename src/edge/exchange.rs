@@ -44,6 +44,8 @@ extern "C" {
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
     fn prime(this: &Exchange, tap: &JsValue, wait: f64, most: u32, chunks: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn beside(this: &Exchange) -> Exchange;
     #[wasm_bindgen(method, js_name = drop)]
     fn drop_stream(this: &Exchange);
     #[wasm_bindgen(method)]
@@ -70,9 +72,15 @@ const CACHE_WAIT: f64 = 200.0;
 #[derive(Clone)]
 pub struct World(Rc<Exchange>);
 
-/// The answer's bytes are in the exchange.
-#[derive(Debug)]
-pub struct Outside;
+/// The answer's bytes are in this exchange.
+pub struct Outside(Rc<Exchange>);
+
+impl Outside {
+    /// Builds the response.
+    pub fn respond(&self, status: u16, headers: &str, own: u8) -> JsValue {
+        self.0.respond(status, headers, None, own)
+    }
+}
 
 impl World {
     /// An event.
@@ -86,8 +94,8 @@ impl World {
     }
 
     /// Builds the response.
-    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) -> JsValue {
-        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own)
+    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>) -> JsValue {
+        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), 0)
     }
 
     async fn turn(&self, name: &str, message: &str) -> Result<String, Unavailable> {
@@ -208,7 +216,16 @@ impl Upstream for World {
             }
         }
         let whole = self.0.answer().map(|bytes| bytes.to_vec());
-        Ok(Incoming { status: self.0.status(), content_type, retry_after, retry_after_ms, input_tokens, headers, whole, answer: Outside })
+        Ok(Incoming {
+            status: self.0.status(),
+            content_type,
+            retry_after,
+            retry_after_ms,
+            input_tokens,
+            headers,
+            whole,
+            answer: Outside(Rc::clone(&self.0)),
+        })
     }
 
     async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {
@@ -224,6 +241,10 @@ impl Upstream for World {
 
     fn drop_stream(&self) {
         self.0.drop_stream();
+    }
+
+    fn beside(&self) -> World {
+        World::new(self.0.beside())
     }
 
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd) {
@@ -249,7 +270,7 @@ impl ResponseCache for World {
             return None;
         }
         let kept = serde_json::from_str(&self.0.kept()).ok()?;
-        Some((kept, self.0.answer()?.to_vec(), Outside))
+        Some((kept, self.0.answer()?.to_vec(), Outside(Rc::clone(&self.0))))
     }
 
     async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool {
