@@ -213,12 +213,12 @@ async fn ask_target<W: World + Clone>(
     let Question { known, call, .. } = question;
     facts.target = Some((target.provider.clone(), target.model.clone()));
     let busy = isolate.busy(target.name());
-    let won = |busy, target, began, given| Ok(Won { via: world.clone(), target, busy, began, given });
+    let won = |busy, target, began, given| Won { via: world.clone(), target, busy, began, given };
     let mut began = world.now();
     let prepared = prepare(isolate, known, &target, call, question.clamp, question.deadline, began);
     let ask = match prepared {
         Ok(Prepared::Ask(ask)) => ask,
-        Ok(Prepared::Estimate(tokens)) => return won(busy, target, began, estimate(call, tokens)),
+        Ok(Prepared::Estimate(tokens)) => return Ok(won(busy, target, began, estimate(call, tokens))),
         Err(unsent) => return Err(tries.pass_over(&target, question, &unsent)),
     };
     let ring = match ring(world, isolate, question, &target, ask.auth).await {
@@ -277,7 +277,7 @@ async fn ask_target<W: World + Clone>(
                     tries.lost(other, question, now);
                     given.besides(cost(&tries.lines).minus(before));
                 }
-                return won(busy, target, began, given);
+                return Ok(won(busy, target, began, given));
             }
             Err(miss) => miss,
         };

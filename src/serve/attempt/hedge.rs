@@ -111,18 +111,18 @@ pub(super) async fn race<W: World>(
         let mut first = pin!(first);
         let mut second = pin!(second(world, &via, isolate, question, tries, (&hedge, &way), (request_id, seed)));
         poll_fn(|cx| {
-            if first_came.is_none() {
-                if let Poll::Ready(came) = first.as_mut().poll(cx) {
-                    first_came = Some(came);
-                }
+            if first_came.is_none()
+                && let Poll::Ready(came) = first.as_mut().poll(cx)
+            {
+                first_came = Some(came);
             }
             if matches!(&first_came, Some(Ok(_) | Err(Miss { outcome: Outcome::ClientGone, .. }))) {
                 return Poll::Ready(());
             }
-            if second_came.is_none() {
-                if let Poll::Ready(came) = second.as_mut().poll(cx) {
-                    second_came = Some(came);
-                }
+            if second_came.is_none()
+                && let Poll::Ready(came) = second.as_mut().poll(cx)
+            {
+                second_came = Some(came);
             }
             let done = match (&first_came, &second_came) {
                 (_, Some(Some(Came { given: Ok(_), .. }))) => true,
