@@ -90,6 +90,9 @@ impl Upstream for Fake {
         (tap, Primed::Broken)
     }
     fn drop_stream(&self) {}
+    fn beside(&self) -> Fake {
+        Fake::new()
+    }
     async fn relay(&self, tap: Tap, _: Millis, _: Millis, _: Millis) -> (Tap, StreamEnd) {
         (tap, StreamEnd::Broken)
     }

@@ -121,7 +121,7 @@ pub enum Primed {
 }
 
 /// Providers.
-pub trait Upstream {
+pub trait Upstream: Sized {
     /// An answer whose bytes are still outside.
     type Answer;
     /// Asks.
@@ -129,8 +129,10 @@ pub trait Upstream {
     /// Reads a stream until the tap says that it has begun or failed, for at most `hold`, and within bounds of
     /// bytes and chunks. What was read waits, as the tap gave it, for [`Upstream::relay`].
     async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed);
-    /// Lets go of a stream that was primed and will not be relayed.
+    /// Lets go of the request under way, or of its stream, which will not be relayed.
     fn drop_stream(&self);
+    /// The same event with an upstream of its own, for a second request at the same time.
+    fn beside(&self) -> Self;
     /// Moves a stream to the client through the tap. It may be silent for `idle`, and last `total`,
     /// milliseconds; after `heartbeat` of silence, and again after each, the client is sent a comment.
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd);
@@ -176,12 +178,6 @@ pub trait Vault {
     async fn open(&self, key: &[u8; 32], nonce: &[u8; 12], bound_to: &str, sealed: &[u8]) -> Option<Vec<u8>>;
     /// RSASSA-PKCS1-v1_5 with SHA-256, under a private key in PKCS #8.
     async fn sign_rs256(&self, pkcs8: &[u8], message: &[u8]) -> Option<Vec<u8>>;
-}
-
-/// Several requests at a time.
-pub trait Fork: Sized {
-    /// The same event, for a request beside the one that is under way.
-    fn fork(&self) -> Self;
 }
 
 /// All of it.

@@ -4,7 +4,7 @@ use super::{Answer, directory, prices, tenants};
 use crate::checks;
 use crate::http::{Head, Response};
 use crate::isolate::Isolate;
-use crate::ports::{Fork, World};
+use crate::ports::World;
 use crate::serve::identify::ask;
 use serde_json::{Value, json};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply, MAX_PAGE};
@@ -27,7 +27,7 @@ pub(super) async fn get<W: World>(world: &W, head: &Head) -> Answer<W> {
 
 /// A cron run. What is due is decided by the objects, from what is stored there, so that a doubled, late or missed
 /// run changes nothing. Tenants are visited and providers are checked at the same time: neither waits for the other.
-pub async fn run_cron<W: World + Fork>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
+pub async fn run_cron<W: World>(world: &W, isolate: &Isolate, scheduled_at: Timestamp) {
     checks::all(vec![Box::pin(visit(world, isolate, scheduled_at)), Box::pin(checks::run(world, isolate))]).await;
 }
 

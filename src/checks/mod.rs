@@ -10,7 +10,7 @@ mod shown;
 pub use shown::{Shown, named};
 
 use crate::isolate::{Isolate, KnownConfig};
-use crate::ports::{Fork, World};
+use crate::ports::World;
 use crate::serve::asked::{Asked, Endpoint};
 use crate::serve::read::Call;
 use ask::ask;
@@ -131,7 +131,7 @@ async fn directory<W: World>(world: &W, command: &DirectoryCommand) -> Option<Di
 }
 
 /// Makes the checks that are due.
-pub async fn run<W: World + Fork>(world: &W, isolate: &Isolate) {
+pub async fn run<W: World>(world: &W, isolate: &Isolate) {
     let line = |level: &str, event: &str, message: &str| json!({ "level": level, "event": event, "message": message }).to_string();
     let policy = match policy(isolate) {
         Ok(policy) if policy.interval > 0 => policy,
@@ -184,7 +184,7 @@ fn soonest(claims: &mut Vec<Claim>) -> Option<Claim> {
 }
 
 /// Makes one check, when its time has come.
-async fn begin<W: World + Fork>(
+async fn begin<W: World>(
     world: &W,
     isolate: &Isolate,
     known: &KnownConfig,
@@ -197,7 +197,7 @@ async fn begin<W: World + Fork>(
     if wait > 0 {
         world.sleep(wait).await;
     }
-    Some(ask(&world.fork(), isolate, known, row, how, claim).await)
+    Some(ask(&world.beside(), isolate, known, row, how, claim).await)
 }
 
 /// A provider whose state is another, in the log.

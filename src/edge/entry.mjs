@@ -145,11 +145,6 @@ class Exchange {
     this.gone = false;
   }
 
-  /** The same event, for a request upstream beside the one that is under way. */
-  fork() {
-    return new Exchange(this.request, this.env, this.ctx);
-  }
-
   now() {
     return Date.now();
   }
@@ -336,7 +331,14 @@ class Exchange {
     }
   }
 
-  /** Lets go of a stream that will not be relayed. */
+  /** The same event with an upstream of its own, for a second request at the same time. */
+  beside() {
+    const other = new Exchange(this.request, this.env, this.ctx);
+    other.answered = this.answered;
+    return other;
+  }
+
+  /** Lets go of the request under way, or of its stream, which will not be relayed. */
   drop() {
     this.abort?.abort();
     this.reader?.cancel().catch(() => {});

@@ -2,9 +2,7 @@
 
 use super::tasks::{self, outcome};
 use crate::http::flat;
-use crate::ports::{
-    Clock, Event, Fork, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream,
-};
+use crate::ports::{Clock, Event, Incoming, NoAnswer, NoBody, Objects, Outgoing, Primed, ResponseCache, StreamEnd, Unavailable, Upstream};
 use std::future::Future;
 use std::rc::Rc;
 use tollgate_core::cache::{CacheKey, Kept};
@@ -18,8 +16,6 @@ extern "C" {
     /// The JavaScript half of an event.
     pub type Exchange;
 
-    #[wasm_bindgen(method)]
-    fn fork(this: &Exchange) -> Exchange;
     #[wasm_bindgen(method)]
     fn now(this: &Exchange) -> f64;
     #[wasm_bindgen(method)]
@@ -56,6 +52,8 @@ extern "C" {
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
     fn prime(this: &Exchange, tap: &JsValue, wait: f64, most: u32, chunks: u32) -> js_sys::Promise;
+    #[wasm_bindgen(method)]
+    fn beside(this: &Exchange) -> Exchange;
     #[wasm_bindgen(method, js_name = drop)]
     fn drop_stream(this: &Exchange);
     #[wasm_bindgen(method)]
@@ -90,9 +88,15 @@ const CACHE_WAIT: f64 = 200.0;
 #[derive(Clone)]
 pub struct World(Rc<Exchange>);
 
-/// The answer's bytes are in the exchange.
-#[derive(Debug)]
-pub struct Outside;
+/// The answer's bytes are in this exchange.
+pub struct Outside(Rc<Exchange>);
+
+impl Outside {
+    /// Answers with it.
+    pub fn respond(&self, status: u16, headers: &str, own: u8) {
+        self.0.respond(status, headers, None, own);
+    }
+}
 
 impl World {
     /// An event.
@@ -106,8 +110,8 @@ impl World {
     }
 
     /// Answers.
-    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>, own: u8) {
-        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), own);
+    pub fn respond(&self, status: u16, headers: &str, body: Option<&[u8]>) {
+        self.0.respond(status, headers, body.map(js_sys::Uint8Array::from), 0);
     }
 
     async fn turn(&self, name: &str, message: &str) -> Result<String, Unavailable> {
@@ -132,12 +136,6 @@ fn ms(span: Millis) -> f64 {
 
 fn cap(bytes: usize) -> u32 {
     u32::try_from(bytes).unwrap_or(u32::MAX)
-}
-
-impl Fork for World {
-    fn fork(&self) -> World {
-        World::new(self.0.fork())
-    }
 }
 
 impl Clock for World {
@@ -241,7 +239,16 @@ impl Upstream for World {
             }
         }
         let whole = self.0.answer().map(|bytes| bytes.to_vec());
-        Ok(Incoming { status: self.0.status(), content_type, retry_after, retry_after_ms, input_tokens, headers, whole, answer: Outside })
+        Ok(Incoming {
+            status: self.0.status(),
+            content_type,
+            retry_after,
+            retry_after_ms,
+            input_tokens,
+            headers,
+            whole,
+            answer: Outside(Rc::clone(&self.0)),
+        })
     }
 
     async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {
@@ -257,6 +264,10 @@ impl Upstream for World {
 
     fn drop_stream(&self) {
         self.0.drop_stream();
+    }
+
+    fn beside(&self) -> World {
+        World::new(self.0.beside())
     }
 
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd) {
@@ -282,7 +293,7 @@ impl ResponseCache for World {
             return None;
         }
         let kept = serde_json::from_str(&self.0.kept()).ok()?;
-        Some((kept, self.0.answer()?.to_vec(), Outside))
+        Some((kept, self.0.answer()?.to_vec(), Outside(Rc::clone(&self.0))))
     }
 
     async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool {

@@ -57,13 +57,12 @@ pub fn serve(head: &str, exchange: Exchange) {
 async fn answer(world: World, head: Head) {
     let response = crate::serve::serve(&world, &isolate(), head).await;
     let headers = response.flat_headers();
-    let (bytes, own) = match response.body {
-        Body::Empty => (None, 0),
-        Body::Bytes(bytes) => (Some(bytes), 0),
-        Body::Whole(_) => (None, 1),
-        Body::Stream(_) => (None, 2),
-    };
-    world.respond(response.status, &headers, bytes.as_deref(), own);
+    match response.body {
+        Body::Empty => world.respond(response.status, &headers, None),
+        Body::Bytes(bytes) => world.respond(response.status, &headers, Some(&bytes)),
+        Body::Whole(answer) => answer.respond(response.status, &headers, 1),
+        Body::Stream(answer) => answer.respond(response.status, &headers, 2),
+    }
 }
 
 /// A reply of a tenant's object that nobody waits for any more. A permit in it is released with the

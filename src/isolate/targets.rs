@@ -22,6 +22,7 @@ pub(super) struct Targets {
 struct Known {
     view: Rc<View>,
     retries: RetryBudget,
+    hedges: RetryBudget,
 }
 
 /// A request under way at a target. It is over when this is dropped.
@@ -78,6 +79,16 @@ impl Isolate {
         self.targets.with(tenant, |known| work(&mut known.retries))
     }
 
+    /// A request came whose slow first target may get company; such may be so many percent of the requests.
+    pub fn may_hedge(&self, tenant: &TenantId, percent: u32) {
+        self.targets.with(tenant, |known| known.hedges.deposit(percent));
+    }
+
+    /// Takes what a second request at the same time costs: it is a retry, too.
+    pub fn hedge(&self, tenant: &TenantId) -> bool {
+        self.targets.with(tenant, |known| known.retries.has() && known.hedges.take() && known.retries.take())
+    }
+
     /// A request goes to this target (`provider/model`).
     pub fn busy(&self, target: String) -> Busy {
         let mut all = self.targets.busy.borrow_mut();
@@ -114,6 +125,27 @@ mod tests {
         assert_eq!(isolate.under_way().get("p/m"), Some(&1));
         drop(second);
         assert!(isolate.under_way().is_empty());
+    }
+
+    #[test]
+    fn second_requests_are_a_share_and_count_as_retries() {
+        let (isolate, acme) = (isolate(), TenantId::parse("acme").unwrap());
+        let count = |n: usize| (0..n).filter(|_| isolate.hedge(&acme)).count();
+        // A new tenant has some of both saved up.
+        assert_eq!(count(50), 10);
+        assert_eq!(isolate.retries(&acme, |retries| (0..50).filter(|_| retries.take()).count()), 0);
+        // Ten of a hundred, while there are retries.
+        for _ in 0..100 {
+            isolate.retries(&acme, |retries| retries.deposit(20));
+            isolate.may_hedge(&acme, 10);
+        }
+        assert_eq!(count(50), 10);
+        (0..100).for_each(|_| isolate.may_hedge(&acme, 10));
+        isolate.retries(&acme, |retries| retries.deposit(100));
+        assert_eq!(count(50), 1);
+        // What was not taken for want of a retry is still there.
+        isolate.retries(&acme, |retries| (0..10).for_each(|_| retries.deposit(100)));
+        assert_eq!(count(50), 9);
     }
 
     #[test]

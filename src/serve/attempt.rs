@@ -1,37 +1,44 @@
 //! Station 5: the targets are asked in order until one answers.
 
+mod hedge;
+mod missed;
+mod one;
+
+pub use missed::estimated_input;
+
 use super::admit::Admitted;
-use super::answer::{Content, Miss, Whole, arrived, face, whole};
+use super::answer::{Content, Miss};
 use super::facts::Facts;
 use super::keys::provider_keys;
 use super::look_up::Slot;
-use super::outgoing::{Prepared, Unsent, Wire, prepare, sign_with};
+use super::outgoing::{Prepared, Unsent, prepare, sign_with};
 use super::read::Call;
 use super::relay::cost;
 use super::route::Order;
 use super::settle::Held;
 use crate::isolate::{Busy, Isolate, KnownConfig};
-use crate::ports::{Incoming, Outgoing, Primed, World};
+use crate::ports::World;
+use hedge::{Came, Hedge, Raced, Second, race};
+use missed::{aborted, failed, unsent_miss, verdict};
+use one::{Given, estimate, one};
 use std::rc::Rc;
 use tollgate_core::cache::MAX_ANSWER as MAX_KEPT;
 use tollgate_core::catalog::Auth;
 use tollgate_core::config::Config;
-use tollgate_core::dialect::tap::{State, Tap, Wanted};
+use tollgate_core::dialect::tap::Wanted;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::{Ring, Verdict};
 use tollgate_core::plan::Target;
-use tollgate_core::price::Usage;
-use tollgate_core::protocol::{Attempt, Outcome};
-use tollgate_core::retry::{Attempts, Class, Left, Step};
+use tollgate_core::protocol::Attempt;
+use tollgate_core::retry::{Attempts, Left, Step};
 use tollgate_core::sse::Bill;
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
-/// Longest wait that an upstream's `retry-after` may ask of a client, in seconds.
-const MAX_RETRY_AFTER: u64 = 60;
-
 /// An answer that can be given.
-pub struct Answered<A> {
+pub struct Answered<W: World> {
+    /// The way to the outside world that has it.
+    pub via: W,
     /// The permit.
     pub held: Held,
     /// The request.
@@ -43,7 +50,7 @@ pub struct Answered<A> {
     /// Its media type.
     pub content_type: String,
     /// Where the outside world has it.
-    pub answer: Option<A>,
+    pub answer: Option<W::Answer>,
     /// Attempts before it.
     pub before: Vec<Attempt>,
     /// When this attempt began.
@@ -60,12 +67,13 @@ pub struct Answered<A> {
     pub busy: Busy,
 }
 
-/// What one target gave.
-struct Given<A> {
-    content: Content,
-    content_type: String,
-    answer: Option<A>,
-    headers: Vec<(&'static str, String)>,
+/// Who answered, and what.
+struct Won<W: World> {
+    via: W,
+    target: Target,
+    busy: Busy,
+    began: Timestamp,
+    given: Given<W::Answer>,
 }
 
 /// What is asked, and under which conditions.
@@ -74,6 +82,8 @@ struct Question<'a> {
     known: &'a KnownConfig,
     call: &'a Call,
     clamp: Option<u64>,
+    /// Input and output tokens at most.
+    tokens: (u64, Option<u64>),
     deadline: Timestamp,
     /// Most bytes to keep of a stream.
     keep: usize,
@@ -81,6 +91,15 @@ struct Question<'a> {
     hold: Millis,
     /// Where the worker runs.
     region: String,
+}
+
+impl Question<'_> {
+    /// Whether the caller's own cap leaves room for an attempt at this target beside what others cost.
+    fn affords(&self, spent: NanoUsd, target: &Target) -> bool {
+        let (input, output) = self.tokens;
+        let output = output.unwrap_or_else(|| target.max_output.saturating_mul(self.call.request.choices));
+        self.call.max_cost.is_none_or(|cap| spent.plus(target.price.worst_case(input, output, self.call.request.tier)) <= cap)
+    }
 }
 
 /// Asks.
@@ -93,8 +112,8 @@ pub async fn attempt<W: World + Clone + 'static>(
     admitted: Admitted,
     order: Order,
     facts: &mut Facts,
-) -> Result<Answered<W::Answer>, Failure> {
-    let Admitted { held, call, clamp, known, slot, .. } = admitted;
+) -> Result<Answered<W>, Failure> {
+    let Admitted { held, call, clamp, tokens, known, slot, .. } = admitted;
     facts.clamp = clamp;
     let config = Rc::clone(&known.config);
     let total = i64::from(config.timeouts.total_ms);
@@ -102,18 +121,22 @@ pub async fn attempt<W: World + Clone + 'static>(
     let keep = if (slot.is_some() && call.cache.writes()) || held.claimed() { MAX_KEPT } else { 0 };
     let (tenant, region, hold) = (held.tenant.clone(), facts.region.clone(), isolate.hold());
     isolate.retries(&tenant, |budget| budget.deposit(config.retry.budget_percent));
-    let question = Question { tenant, known: &known, call: &call, clamp, deadline, keep, hold, region };
-    let mut tries = Tries { order, attempts: Attempts::new(config.retry, deadline), lines: Vec::new(), misses: Vec::new() };
+    if let Some(hedge) = config.retry.hedge {
+        isolate.may_hedge(&tenant, hedge.max_percent);
+    }
+    let question = Question { tenant, known: &known, call: &call, clamp, tokens, deadline, keep, hold, region };
+    let attempts = Attempts::new(config.retry, deadline);
+    let mut tries = Tries { held, order, attempts, lines: Vec::new(), misses: Vec::new() };
     let mut next = tries.order.targets.pop_front();
     while let Some(target) = next {
-        facts.target = Some((target.provider.clone(), target.model.clone()));
-        let busy = isolate.busy(target.name());
-        match ask_target(world, isolate, &question, &target, &mut tries, facts).await {
-            Ok((began, given)) => {
+        match ask_target(world, isolate, &question, target, &mut tries, facts).await {
+            Ok(won) => {
+                let Won { via, target, busy, began, given } = won;
                 let Given { content, content_type, answer, headers } = given;
                 facts.upstream_headers = headers;
-                let (before, region) = (tries.lines, question.region);
+                let (Tries { held, lines: before, .. }, region) = (tries, question.region);
                 return Ok(Answered {
+                    via,
                     held,
                     call,
                     target,
@@ -132,12 +155,13 @@ pub async fn attempt<W: World + Clone + 'static>(
             Err(then) => next = then,
         }
     }
-    held.settle(world, isolate, tries.lines);
+    tries.held.settle(world, isolate, tries.lines);
     Err(verdict(tries.misses))
 }
 
 /// What was tried in vain, and what is left.
 struct Tries {
+    held: Held,
     order: Order,
     attempts: Attempts,
     lines: Vec<Attempt>,
@@ -145,9 +169,30 @@ struct Tries {
 }
 
 impl Tries {
-    fn missed(&mut self, target: &Target, question: &Question<'_>, latency: Millis, miss: Miss) {
-        self.lines.push(failed(target, &miss, question, latency));
+    /// Whether it may have used something.
+    fn missed(&mut self, target: &Target, question: &Question<'_>, latency: Millis, miss: Miss) -> bool {
+        let line = failed(target, &miss, question, latency);
+        let charged = line.estimated;
+        self.lines.push(line);
         self.misses.push(miss);
+        charged
+    }
+
+    /// Whether the next attempt may be made, beside what those so far may have cost. The permit holds both then.
+    async fn room<W: World>(&mut self, world: &W, question: &Question<'_>, target: &Target, step: Step) -> bool {
+        let next = match step {
+            Step::Same(_) | Step::Key => Some(target),
+            Step::Target => self.order.targets.front(),
+            Step::Context => self.order.context.front(),
+            Step::Policy => self.order.policy.front(),
+            Step::Stop => None,
+        };
+        if !next.is_some_and(|next| question.affords(cost(&self.lines), next)) {
+            return false;
+        }
+        let Some(holds) = self.held.more(world, &self.lines).await else { return false };
+        self.held.holds(holds);
+        true
     }
 
     fn left(&self, keys: bool) -> Left {
@@ -157,25 +202,28 @@ impl Tries {
 }
 
 /// Asks a target, again or with other keys where that may help. If all is in vain: the next target, if any.
-async fn ask_target<W: World + Clone + 'static>(
+async fn ask_target<W: World + Clone>(
     world: &W,
     isolate: &Isolate,
     question: &Question<'_>,
-    target: &Target,
+    target: Target,
     tries: &mut Tries,
     facts: &mut Facts,
-) -> Result<(Timestamp, Given<W::Answer>), Option<Target>> {
+) -> Result<Won<W>, Option<Target>> {
     let Question { known, call, .. } = question;
+    facts.target = Some((target.provider.clone(), target.model.clone()));
+    let busy = isolate.busy(target.name());
+    let won = |busy, target, began, given| Won { via: world.clone(), target, busy, began, given };
     let mut began = world.now();
-    let prepared = prepare(isolate, known, target, call, question.clamp, question.deadline, began);
+    let prepared = prepare(isolate, known, &target, call, question.clamp, question.deadline, began);
     let ask = match prepared {
         Ok(Prepared::Ask(ask)) => ask,
-        Ok(Prepared::Estimate(tokens)) => return Ok((began, estimate(call, tokens))),
-        Err(unsent) => return Err(tries.pass_over(target, question, &unsent)),
+        Ok(Prepared::Estimate(tokens)) => return Ok(won(busy, target, began, estimate(call, tokens))),
+        Err(unsent) => return Err(tries.pass_over(&target, question, &unsent)),
     };
-    let ring = match ring(world, isolate, question, target, ask.auth).await {
+    let ring = match ring(world, isolate, question, &target, ask.auth).await {
         Ok(ring) => ring,
-        Err(why) => return Err(tries.pass_over(target, question, &Unsent::NotConfigured(why))),
+        Err(why) => return Err(tries.pass_over(&target, question, &Unsent::NotConfigured(why))),
     };
     facts.dropped = ask.dropped.clone();
     let mut tried = Vec::new();
@@ -184,15 +232,37 @@ async fn ask_target<W: World + Clone + 'static>(
         let mut request = ask.request.clone();
         let secret = key.as_ref().map(|key| key.secret.reveal());
         if let Err(why) = sign_with(isolate, ask.auth, secret, &mut request, began) {
-            return Err(tries.pass_over(target, question, &Unsent::NotConfigured(why)));
+            return Err(tries.pass_over(&target, question, &Unsent::NotConfigured(why)));
         }
         let wanted = Wanted {
             usage: call.request.include_usage,
             keep: question.keep,
             bill: Some(Bill { price: target.price.clone(), asked: call.request.tier, before: cost(&tries.lines) }),
         };
-        let given = one(world, target, question, request, ask.wire, wanted, facts).await;
+        facts.attempts = facts.attempts.saturating_add(1);
+        let since = world.now();
+        let asked = one(world, &target, question, request, ask.wire, wanted, &facts.request_id);
+        let raced = match Hedge::of(isolate, question, &target, tries) {
+            None => Raced { first: Some(asked.await), second: None, holds: None },
+            // Apart, so that the others need no room for it.
+            Some(hedge) => Box::pin(race(world, isolate, question, tries, hedge, asked, (&facts.request_id, facts.seed))).await,
+        };
         let now = world.now();
+        facts.clock.upstream = facts.clock.upstream.saturating_add(now.since(since));
+        facts.clock.stage("upstream", since, now);
+        if let Some(holds) = raced.holds {
+            tries.held.holds(holds);
+        }
+        if raced.second.is_some() {
+            tries.hedged(facts);
+        }
+        let (given, other) = match (raced.first, raced.second) {
+            (Some(given), other) => (given, other),
+            (None, other) => {
+                tries.lines.push(aborted(&target, question, now.since(began)));
+                return other.and_then(|other| tries.won_beside(other, facts)).ok_or(None);
+            }
+        };
         let (said, wait) = given.as_ref().map_or_else(|miss| (miss.key, miss.retry_after), |_| (Verdict::Works, None));
         if let Some(key) = &key {
             if let Some(line) = isolate.key_answered(key, said, wait, now) {
@@ -201,14 +271,30 @@ async fn ask_target<W: World + Clone + 'static>(
             tried.push(key.id.clone());
         }
         let miss = match given {
-            Ok(given) => return Ok((began, given)),
+            Ok(mut given) => {
+                if let Some(other) = other {
+                    let before = cost(&tries.lines);
+                    tries.lost(other, question, now);
+                    given.besides(cost(&tries.lines).minus(before));
+                }
+                return Ok(won(busy, target, began, given));
+            }
             Err(miss) => miss,
         };
         let class = miss.class;
-        tries.missed(target, question, now.since(began), miss);
+        let mut charged = tries.missed(&target, question, now.since(began), miss);
+        match other {
+            Some(other @ Second { came: Some(Came { given: Ok(_), .. }), .. }) => return tries.won_beside(other, facts).ok_or(None),
+            Some(other) => charged |= tries.lost(other, question, now),
+            None => {}
+        }
         let other = if class.row().key && !tried.is_empty() { isolate.choose_key(&ring, &tried, now, facts.seed) } else { None };
         let (left, random) = (tries.left(other.is_some()), chance(world));
         let step = isolate.retries(&question.tenant, |budget| tries.attempts.next(now, class, wait, random, left, budget));
+        // What it may have cost is held beside the next attempt, or there is none.
+        if charged && !tries.room(world, question, &target, step).await {
+            return Err(None);
+        }
         match step {
             Step::Same(pause) => {
                 world.sleep(pause).await;
@@ -226,6 +312,37 @@ async fn ask_target<W: World + Clone + 'static>(
 }
 
 impl Tries {
+    /// The next target was asked beside the first.
+    fn hedged(&mut self, facts: &mut Facts) {
+        self.order.targets.pop_front();
+        self.attempts.hedged();
+        facts.hedged();
+    }
+
+    /// The one beside it answered, if it did.
+    fn won_beside<W: World>(&self, second: Second<W>, facts: &mut Facts) -> Option<Won<W>> {
+        let Second { target, began, via, told, came } = second;
+        let Came { given, busy, dropped } = came?;
+        let mut given = given.ok()?;
+        given.besides(cost(&self.lines).minus(told));
+        facts.target = Some((target.provider.clone(), target.model.clone()));
+        facts.dropped = dropped;
+        Some(Won { via, target, busy, began, given })
+    }
+
+    /// The one beside it did not answer, or was let go. Whether it may have used something.
+    fn lost<W: World>(&mut self, second: Second<W>, question: &Question<'_>, now: Timestamp) -> bool {
+        let Second { target, began, came, .. } = second;
+        let latency = now.since(began);
+        match came {
+            Some(Came { given: Err(miss), .. }) => self.missed(&target, question, latency, miss),
+            _ => {
+                self.lines.push(aborted(&target, question, latency));
+                true
+            }
+        }
+    }
+
     /// A target that could not be asked: the next one, if there is any.
     fn pass_over(&mut self, target: &Target, question: &Question<'_>, unsent: &Unsent) -> Option<Target> {
         self.missed(target, question, 0, unsent_miss(target, unsent));
@@ -247,129 +364,4 @@ async fn ring<W: World>(world: &W, isolate: &Isolate, question: &Question<'_>, t
         return Ok(Rc::default());
     }
     keys
-}
-
-/// Asks one target, until its answer is there or has begun.
-async fn one<W: World>(
-    world: &W,
-    target: &Target,
-    question: &Question<'_>,
-    request: Outgoing,
-    wire: Wire,
-    wanted: Wanted,
-    facts: &mut Facts,
-) -> Result<Given<W::Answer>, Miss> {
-    let Question { call, hold, .. } = question;
-    facts.attempts = facts.attempts.saturating_add(1);
-    let client = call.request.endpoint.dialect();
-    let since = world.now();
-    let came = world.send(request).await;
-    let arrived = arrived(&target.provider, came, wire, call.request.stream, world.now());
-    let given = match arrived {
-        Err(miss) => Err(miss),
-        Ok(incoming) => {
-            let Incoming { content_type, headers, whole: bytes, answer, input_tokens, .. } = incoming;
-            let face = face(call.request.endpoint, &facts.request_id, &target.model, since.0.checked_div(1_000).unwrap_or(0));
-            let passes = matches!(wire, Wire::Answer(format) if format == client);
-            match (bytes, wire) {
-                (Some(bytes), _) => whole(&target.provider, bytes, input_tokens, wire, call, &face).map(|whole| {
-                    let content_type = if whole.own { content_type } else { "application/json".to_owned() };
-                    let answer = whole.own.then_some(answer);
-                    Given { content: Content::Whole(whole), content_type, answer, headers }
-                }),
-                (None, Wire::Answer(format)) => {
-                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), *hold).await;
-                    let begun = begun(&target.provider, tap, primed);
-                    if begun.is_err() {
-                        world.drop_stream();
-                    }
-                    begun.map(|tap| {
-                        let content_type = if passes { content_type } else { client.stream_type().to_owned() };
-                        Given { content: Content::Stream(Box::new(tap)), content_type, answer: Some(answer), headers }
-                    })
-                }
-                (None, _) => Err(Miss::new(&target.provider, "a stream where none was asked for", Outcome::Error, 502, true)),
-            }
-        }
-    };
-    let now = world.now();
-    facts.clock.upstream = facts.clock.upstream.saturating_add(now.since(since));
-    facts.clock.stage("upstream", since, now);
-    given
-}
-
-/// Whether a stream has begun, or will never.
-fn begun(provider: &str, tap: Tap, primed: Primed) -> Result<Tap, Miss> {
-    match (primed, tap.state()) {
-        (Primed::ClientGone, _) => Err(Miss::new(provider, "client gone", Outcome::ClientGone, 499, true)),
-        (_, State::Failed) => Err(Miss::failed_stream(provider, tap.failed())),
-        (Primed::Ended, State::Waiting) if !tap.whole() => Err(Miss::failed_stream(provider, None)),
-        (Primed::Broken, State::Waiting) => Err(Miss::new(provider, "the stream broke off before it began", Outcome::Cut, 502, true)),
-        _ => Ok(tap),
-    }
-}
-
-/// The number of tokens where the target cannot count them.
-fn estimate<A>(call: &Call, tokens: u64) -> Given<A> {
-    let bytes = call.request.endpoint.dialect().encode_count_answer(tokens);
-    let content = Content::Whole(Whole { bytes, own: false, usage: Some(Usage::default()) });
-    Given { content, content_type: "application/json".to_owned(), answer: None, headers: vec![("x-tollgate-estimated", "true".to_owned())] }
-}
-
-/// A target that could not be asked.
-fn unsent_miss(target: &Target, unsent: &Unsent) -> Miss {
-    let why = match unsent {
-        Unsent::NotConfigured(why) => why.clone(),
-        Unsent::Refused(refused) => format!("cannot be asked this ({})", refused.param),
-    };
-    // It says nothing of the provider: it was never asked.
-    Miss { refused: unsent.failure(), class: Class::NoModel, ..Miss::new(&target.provider, &why, Outcome::Error, 0, false) }
-}
-
-/// What the client is told when nobody answered.
-fn verdict(mut misses: Vec<Miss>) -> Failure {
-    if !misses.is_empty() && misses.iter().all(|miss| miss.refused.is_some()) {
-        let first = misses.iter_mut().find_map(|miss| miss.refused.take());
-        return first.unwrap_or(Failure::Internal);
-    }
-    match misses.last_mut() {
-        Some(Miss { outcome: Outcome::ClientGone, .. }) => Failure::ClientGone,
-        Some(Miss { outcome: Outcome::Timeout, .. }) => Failure::UpstreamTimeout,
-        Some(Miss { refused: Some(refused), class: Class::Refused | Class::ContentPolicy | Class::ContextWindow, .. }) => refused.clone(),
-        _ => Failure::Upstream {
-            retry_after: misses.iter().filter_map(|m| m.retry_after).min().and_then(seconds),
-            attempts: misses.into_iter().map(|m| m.told).collect(),
-        },
-    }
-}
-
-/// Whole seconds, at most [`MAX_RETRY_AFTER`]: who waits them out has waited long enough.
-fn seconds(ms: Millis) -> Option<u64> {
-    u64::try_from(ms.saturating_add(999).checked_div(1_000)?).ok().map(|s| s.min(MAX_RETRY_AFTER))
-}
-
-/// The line of a failed attempt.
-fn failed(target: &Target, miss: &Miss, question: &Question<'_>, latency: Millis) -> Attempt {
-    let input = || Usage { input: estimated_input(question.call), ..Usage::default() };
-    let usage = if miss.may_charge { input().asked_in(question.call.request.tier) } else { Usage::default() };
-    Attempt {
-        provider: target.provider.clone(),
-        model: target.model.clone(),
-        outcome: miss.outcome,
-        status: miss.status,
-        usage,
-        estimated: miss.may_charge,
-        cost: if miss.may_charge { target.price.cost(usage) } else { NanoUsd::ZERO },
-        price: target.price.id_for(usage),
-        latency_ms: u32::try_from(latency).unwrap_or(u32::MAX),
-        first_byte_ms: 0,
-        class: Some(miss.class),
-        retry_after_ms: miss.retry_after.map_or(0, |ms| u32::try_from(ms).unwrap_or(u32::MAX)),
-        region: question.region.clone(),
-    }
-}
-
-/// Input tokens, where the provider does not tell: a quarter of the bytes.
-pub fn estimated_input(call: &Call) -> u64 {
-    u64::try_from(call.request.bytes.div_ceil(4)).unwrap_or(u64::MAX)
 }

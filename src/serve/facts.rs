@@ -43,6 +43,8 @@ pub struct Facts {
     pub target: Option<(String, String)>,
     /// How many targets were asked.
     pub attempts: usize,
+    /// Whether a second target was asked beside the first.
+    hedged: bool,
     /// Why this target.
     pub route: Option<String>,
     /// The cost, once known.
@@ -87,6 +89,7 @@ impl Facts {
             model_asked: None,
             target: None,
             attempts: 0,
+            hedged: false,
             route: None,
             cost: None,
             usage: None,
@@ -141,6 +144,15 @@ impl Facts {
     /// The ledger could not be asked, and it passed.
     pub fn unreachable(&mut self) {
         self.degraded.push("ledger open".to_owned());
+    }
+
+    /// A second target was asked beside the first.
+    pub fn hedged(&mut self) {
+        self.hedged = true;
+        self.attempts = self.attempts.saturating_add(1);
+        if let Some(route) = &mut self.route {
+            route.push_str(",hedged");
+        }
     }
 
     /// It failed.
@@ -243,6 +255,9 @@ impl Facts {
         if self.data_plane {
             put("cache", json!(self.cache));
             put("attempts", json!(self.attempts));
+            if self.hedged {
+                put("hedged", json!(true));
+            }
             for (name, values) in [("degraded", &self.degraded), ("shadow", &self.shadow)] {
                 if !values.is_empty() {
                     put(name, json!(values));

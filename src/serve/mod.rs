@@ -147,7 +147,7 @@ async fn ask<W: World + Clone + 'static>(
     };
     let (admitted, order) = routed(world, isolate, admitted, facts)?;
     let answered = attempt::attempt(world, isolate, admitted, order, facts).await?;
-    Ok(relay::relay(world, isolate, answered, facts))
+    Ok(relay::relay(isolate, answered, facts))
 }
 
 /// Puts the targets of an admitted request in order.

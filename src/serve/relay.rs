@@ -76,18 +76,13 @@ fn free(stored: Vec<u8>) -> Vec<u8> {
 }
 
 /// Gives a provider's answer.
-pub fn relay<W: World + Clone + 'static>(
-    world: &W,
-    isolate: &Rc<Isolate>,
-    answered: Answered<W::Answer>,
-    facts: &mut Facts,
-) -> Response<W::Answer> {
-    let Answered { held, call, target, content, content_type, answer, before, began, deadline, config, slot, region, busy } = answered;
+pub fn relay<W: World + Clone + 'static>(isolate: &Rc<Isolate>, answered: Answered<W>, facts: &mut Facts) -> Response<W::Answer> {
+    let Answered { via, held, call, target, content, content_type, answer, before, began, deadline, config, slot, region, busy } = answered;
     let slot = slot.filter(|_| call.cache.writes());
     let given = Given { held, call, target, content_type, before, began, slot, region, busy };
     match content {
-        Content::Whole(content) => whole(world, isolate, given, content, answer, facts),
-        Content::Stream(tap) => stream(world, isolate, given, *tap, answer, deadline, i64::from(config.timeouts.idle_ms)),
+        Content::Whole(content) => whole(&via, isolate, given, content, answer, facts),
+        Content::Stream(tap) => stream(&via, isolate, given, *tap, answer, deadline, i64::from(config.timeouts.idle_ms)),
     }
 }
 

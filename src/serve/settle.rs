@@ -10,7 +10,7 @@ use tollgate_core::degrade::Degrade;
 use tollgate_core::ids::TenantId;
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
-use tollgate_core::protocol::{Attempt, Command, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
+use tollgate_core::protocol::{Attempt, Command, Hold, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
 use tollgate_core::route::{Decision, Inputs, Record};
 use tollgate_core::savings::{Origin, Saved, Story};
 use tollgate_core::units::Millis;
@@ -105,6 +105,24 @@ impl Held {
     /// Whether the answer is to be kept for repetitions.
     pub fn claimed(&self) -> bool {
         self.claimed
+    }
+
+    /// What the permit holds when it is to cover another attempt beside what these may have cost. `None`:
+    /// there is no room for it, or the ledger cannot be asked. Without a permit nothing is held.
+    pub async fn more<W: World>(&self, world: &W, attempts: &[Attempt]) -> Option<Vec<Hold>> {
+        let Some(permit) = &self.permit else { return Some(Vec::new()) };
+        let command = Command::Extend { permit: permit.id, attempts: attempts.to_vec() };
+        match super::identify::ask(world, &self.tenant, command).await {
+            Ok(Reply::Extended { holds }) => Some(holds),
+            _ => None,
+        }
+    }
+
+    /// The permit holds this now.
+    pub fn holds(&mut self, holds: Vec<Hold>) {
+        if let Some(permit) = &mut self.permit {
+            permit.holds = holds;
+        }
     }
 
     /// Keeps the answer for repetitions of the request.

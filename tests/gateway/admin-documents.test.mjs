@@ -63,6 +63,9 @@ const WRONG = [
   [{ permit: { session: { max_cost_usd: "1", window_s: 604_801 } } }, "permit.session.window_s", /not between/],
   [{ permit: { session: { window_s: 60 } } }, "permit.session", /max_cost_usd/],
   [{ permit: { expiry_charge: "all" } }, "permit.expiry_charge", /all/],
+  [{ retry: { hedge: { after: 0 } } }, "retry.hedge.after", /not between/],
+  [{ retry: { hedge: { after: "p99" } } }, "retry.hedge.after", /"p95" or a number of milliseconds/],
+  [{ retry: { hedge: { max_percent: 21 } } }, "retry.hedge.max_percent", /not between/],
   [{ models: { fast: { targets: "x/y" } } }, "models.fast.targets", /expected a sequence/],
   [{ limits: Array.from({ length: 65 }, (_, i) => ({ id: `l${i}`, requests: 1, window_s: 1 })) }, "limits", /at most 64/],
 ];

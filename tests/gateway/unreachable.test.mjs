@@ -8,7 +8,7 @@ import { after, before, test } from "node:test";
 import { ROOT } from "../../scripts/lib/stack.mjs";
 import { call, pause, until } from "./call.mjs";
 import { assertFailure, FAILURES } from "./failure.mjs";
-import { ask, openSite } from "./site.mjs";
+import { ONCE, ask, openSite } from "./site.mjs";
 
 let dir;
 let site;
@@ -73,6 +73,22 @@ test("with a budget nothing passes while the ledger cannot be asked", async () =
   }
   assert.equal(await asked("sim-closed-l0"), 1);
   assert.equal((await tenant.chat(ask("sim-closed-l0"))).status, 200);
+});
+
+test("after an attempt that may have cost something there is no other while the ledger cannot be asked", async () => {
+  const [first, second] = ["sim-again-hang", "sim-again-next-l0"];
+  const models = { m: { targets: [`simulated/${first}`, `simulated/${second}`] } };
+  const tenant = await site.tenant("again", { models, timeouts: { first_byte_ms: 5_000 }, retry: ONCE });
+  const answer = tenant.chat({ ...ask("any"), model: "m" });
+  await until("the first target is asked", async () => (await asked(first)) === 1);
+  await become("lost");
+  try {
+    assertFailure(await answer, FAILURES.timeout);
+  } finally {
+    await become("");
+  }
+  assert.equal(await asked(second), 0);
+  await tenant.settled(10_000);
 });
 
 test("limits that are open let pass whoever passed lately, and that is counted afterwards", async () => {

@@ -29,6 +29,9 @@ impl World {
         if self.chance.one_in(self.profile.kill) {
             self.kill();
         }
+        if self.chance.one_in(6) {
+            self.try_again()?;
+        }
         match self.chance.below(100) {
             0..42 => self.request(),
             42..46 => {

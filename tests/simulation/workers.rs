@@ -14,6 +14,10 @@ use tollgate_core::units::NanoUsd;
 struct Sent {
     permit: Permit,
     attempts: Vec<Attempt>,
+    /// What one attempt costs at worst, and where it may go.
+    worst: i64,
+    bound: TokenBound,
+    providers: Vec<String>,
     ends: i64,
     /// Whether its answer is to be kept for repetitions.
     claimed: bool,
@@ -113,7 +117,6 @@ impl World {
         providers: &[String],
         claimed: bool,
     ) -> Result<(), Broken> {
-        let outcomes = [Outcome::Ok, Outcome::Ok, Outcome::Error, Outcome::Timeout, Outcome::Cut, Outcome::ClientGone, Outcome::Cached];
         let count = self.chance.pick(&[0, 1, 1, 1, 1, 2, 3]);
         let mut left = if self.chance.one_in(self.profile.overrun) { worst * 2 + 10 } else { worst };
         let mut attempts: Vec<Attempt> = Vec::new();
@@ -124,30 +127,14 @@ impl World {
                 let asks = Command::Extend { permit: permit.id, attempts: attempts.clone() };
                 let Some(reply) = self.turn(Input::Message(asks))? else { return Ok(()) };
                 let Reply::Extended { holds } = reply else { break };
+                self.oracle.heard(permit.id, &holds);
                 permit.holds = holds;
                 (left, tokens) = (left.max(worst), bound);
             }
-            let cost = if self.chance.one_in(3) { left } else { self.chance.between(0, left) };
-            left -= cost;
-            let usage = Usage {
-                input: self.chance.next() % (tokens.input + 1),
-                output: self.chance.next() % (tokens.output + 1),
-                ..Usage::default()
-            };
-            tokens = TokenBound { input: tokens.input - usage.input, output: tokens.output - usage.output };
-            attempts.push(Attempt {
-                provider: self.chance.pick(providers),
-                model: self.chance.pick(&["m", "n"]).to_owned(),
-                outcome: self.chance.pick(&outcomes),
-                status: self.chance.pick(&[200, 200, 429, 500]),
-                usage,
-                estimated: self.chance.one_in(2),
-                cost: NanoUsd::new(cost),
-                price: "p/*".to_owned(),
-                latency_ms: self.chance.next() as u32 % 1_000,
-                first_byte_ms: 1,
-                ..Attempt::default()
-            });
+            let attempt = self.attempt(left, tokens, providers);
+            left -= attempt.cost.get();
+            tokens = TokenBound { input: tokens.input - attempt.usage.input, output: tokens.output - attempt.usage.output };
+            attempts.push(attempt);
         }
         if let Some(given) = self.oracle.given.get_mut(&permit.id) {
             given.sent = Some(attempts.clone());
@@ -158,7 +145,54 @@ impl World {
             _ => self.chance.between(0, 300),
         };
         let ends = self.passed + takes;
-        self.workers[w].running.push(Sent { permit, attempts, ends, claimed });
+        let providers = providers.to_vec();
+        self.workers[w].running.push(Sent { permit, attempts, worst, bound, providers, ends, claimed });
+        Ok(())
+    }
+
+    /// An attempt that costs and uses at most so much.
+    fn attempt(&mut self, left: i64, tokens: TokenBound, providers: &[String]) -> Attempt {
+        let failed = [Outcome::Error, Outcome::Timeout, Outcome::Cut, Outcome::ClientGone, Outcome::Aborted, Outcome::Cached];
+        let cost = if self.chance.one_in(3) { left } else { self.chance.between(0, left) };
+        let usage =
+            Usage { input: self.chance.next() % (tokens.input + 1), output: self.chance.next() % (tokens.output + 1), ..Usage::default() };
+        Attempt {
+            provider: self.chance.pick(providers),
+            model: self.chance.pick(&["m", "n"]).to_owned(),
+            outcome: if self.chance.below(7) < 2 { Outcome::Ok } else { self.chance.pick(&failed) },
+            status: self.chance.pick(&[200, 200, 429, 500]),
+            usage,
+            estimated: self.chance.one_in(2),
+            cost: NanoUsd::new(cost),
+            price: "p/*".to_owned(),
+            latency_ms: self.chance.next() as u32 % 1_000,
+            first_byte_ms: 1,
+            ..Attempt::default()
+        }
+    }
+
+    /// A request that has been under way for a while tries once more, if it may: the object may have died
+    /// since it was admitted.
+    pub fn try_again(&mut self) -> Result<(), Broken> {
+        let w = self.chance.below(self.workers.len());
+        if self.workers[w].running.is_empty() {
+            return Ok(());
+        }
+        let i = self.chance.below(self.workers[w].running.len());
+        let mut sent = self.workers[w].running.swap_remove(i);
+        let asks = Command::Extend { permit: sent.permit.id, attempts: sent.attempts.clone() };
+        if let Some(Reply::Extended { holds }) = self.turn(Input::Message(asks))? {
+            self.oracle.heard(sent.permit.id, &holds);
+            sent.permit.holds = holds;
+            let attempt = self.attempt(sent.worst, sent.bound, &sent.providers);
+            sent.attempts.push(attempt);
+            if let Some(given) = self.oracle.given.get_mut(&sent.permit.id) {
+                given.sent = Some(sent.attempts.clone());
+            }
+            let epoch = self.object.as_ref().map_or(0, |o| o.epoch);
+            self.oracle.tally.extended_orphans += u64::from(epoch > sent.permit.id.epoch);
+        }
+        self.workers[w].running.push(sent);
         Ok(())
     }
 

@@ -125,9 +125,10 @@ impl Account {
         }
     }
 
-    /// A hold that was taken at `at` grows.
-    pub fn widen(&mut self, at: Timestamp, now: Timestamp, more: Amount) {
-        self.held = self.held.plus(more);
+    /// A hold of this life (`ours`) or of an earlier one, taken at `at`, grows.
+    pub fn widen(&mut self, ours: bool, at: Timestamp, now: Timestamp, more: Amount) {
+        let held = if ours { &mut self.held } else { &mut self.orphaned };
+        *held = held.plus(more);
         if let Some(age) = &mut self.age {
             age.settle(at, now, Amount::ZERO, more);
         }

@@ -58,6 +58,9 @@ pub struct RetryPolicy {
     pub max_retry_after_ms: u32,
     /// Retries are at most this share of the requests, 0 to 100 percent.
     pub budget_percent: u32,
+    /// A second target is asked beside one that is slow to answer; never where absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge: Option<HedgePolicy>,
 }
 
 impl Default for RetryPolicy {
@@ -69,7 +72,83 @@ impl Default for RetryPolicy {
             max_backoff_ms: 2_000,
             max_retry_after_ms: 2_000,
             budget_percent: 20,
+            hedge: None,
         }
+    }
+}
+
+/// When the second target of a request is asked beside the first, which has not begun to answer. Whoever
+/// begins first is heard, the other one is let go.
+///
+/// Source: Dean and Barroso, "The Tail at Scale" (CACM, 2013), "hedged requests".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HedgePolicy {
+    /// After how long.
+    pub after: HedgeAfter,
+    /// Of how many requests at most, 1 to 20 percent. They count as retries, too.
+    pub max_percent: u32,
+}
+
+impl Default for HedgePolicy {
+    fn default() -> HedgePolicy {
+        HedgePolicy { after: HedgeAfter::P95, max_percent: 10 }
+    }
+}
+
+/// How long a target may take before a second one is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
+pub enum HedgeAfter {
+    /// As long as 95 of 100 of its answers took of late: to the first byte for streams, to the end
+    /// otherwise.
+    P95,
+    /// So many milliseconds, 1 to 60,000.
+    Ms(u32),
+}
+
+/// As it stands in the document.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected \"p95\" or a number of milliseconds")]
+enum Written {
+    Ms(u32),
+    Name(String),
+}
+
+impl TryFrom<Written> for HedgeAfter {
+    type Error = String;
+    fn try_from(written: Written) -> Result<HedgeAfter, String> {
+        match written {
+            Written::Ms(ms) => Ok(HedgeAfter::Ms(ms)),
+            Written::Name(name) if name == "p95" => Ok(HedgeAfter::P95),
+            Written::Name(name) => Err(format!("expected \"p95\" or a number of milliseconds, not `{name}`")),
+        }
+    }
+}
+
+impl From<HedgeAfter> for Written {
+    fn from(after: HedgeAfter) -> Written {
+        match after {
+            HedgeAfter::P95 => Written::Name("p95".to_owned()),
+            HedgeAfter::Ms(ms) => Written::Ms(ms),
+        }
+    }
+}
+
+/// No target is given less time than this by its p95, in milliseconds: a second request for each short
+/// pause of the network would be no help.
+const MIN_HEDGE: u32 = 50;
+/// The time that a target is given of which nothing is known, in milliseconds.
+const UNKNOWN_HEDGE: u32 = 3_000;
+
+impl HedgePolicy {
+    /// Milliseconds until a second target is asked. `p95` is that of the first, 0 if it is not known.
+    pub fn delay(&self, p95: u32) -> Millis {
+        i64::from(match (self.after, p95) {
+            (HedgeAfter::Ms(ms), _) => ms,
+            (HedgeAfter::P95, 0) => UNKNOWN_HEDGE,
+            (HedgeAfter::P95, ms) => ms.max(MIN_HEDGE),
+        })
     }
 }
 
@@ -124,5 +203,33 @@ impl BreakerPolicy {
     /// A provider's `Retry-After` in milliseconds, as far as it is followed.
     pub fn retry_after(&self, ms: Millis) -> Millis {
         ms.clamp(0, i64::from(self.max_retry_after_s).saturating_mul(1_000))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_target_is_asked_after_the_p95_within_bounds() {
+        let policy = HedgePolicy::default();
+        assert_eq!([0, 1, 49, 50, 700].map(|p95| policy.delay(p95)), [3_000, 50, 50, 50, 700]);
+        let fixed = HedgePolicy { after: HedgeAfter::Ms(20), ..policy };
+        assert_eq!([0, 700].map(|p95| fixed.delay(p95)), [20, 20]);
+    }
+
+    #[test]
+    fn hedging_is_written_in_two_forms() {
+        for (text, after) in [(r#""p95""#, HedgeAfter::P95), ("800", HedgeAfter::Ms(800))] {
+            assert_eq!(serde_json::from_str::<HedgeAfter>(text).unwrap(), after);
+            assert_eq!(serde_json::to_string(&after).unwrap(), text);
+        }
+        for text in [r#""p99""#, "-1", "1.5", "null", "true"] {
+            let why = serde_json::from_str::<HedgeAfter>(text).unwrap_err().to_string();
+            assert!(why.contains("p95"), "{text}: {why}");
+        }
+        let policy: RetryPolicy = serde_json::from_str(r#"{"hedge":{}}"#).unwrap();
+        assert_eq!(policy.hedge, Some(HedgePolicy { after: HedgeAfter::P95, max_percent: 10 }));
+        assert_eq!(RetryPolicy::default().hedge, None);
     }
 }

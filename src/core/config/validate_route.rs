@@ -1,7 +1,7 @@
 //! What the types of aliases, breakers and retries cannot check.
 
 use super::validate::{Invalid, MAX_LIST, invalid, range};
-use super::{Alias, Config, MAX_ALIASES, MAX_ROUTE_RULES, MAX_TARGETS, PoolTarget, Strategy, split_target};
+use super::{Alias, Config, HedgeAfter, MAX_ALIASES, MAX_ROUTE_RULES, MAX_TARGETS, PoolTarget, Strategy, split_target};
 use crate::units::NanoUsd;
 
 /// Most weight of a target.
@@ -58,6 +58,12 @@ impl Config {
             ("decisions.sample_per_mille", self.decisions.sample_per_mille, 0, 1_000),
         ] {
             range(field, u64::from(n), u64::from(low), high)?;
+        }
+        if let Some(hedge) = self.retry.hedge {
+            range("retry.hedge.max_percent", u64::from(hedge.max_percent), 1, 20)?;
+            if let HedgeAfter::Ms(ms) = hedge.after {
+                range("retry.hedge.after", u64::from(ms), 1, 60_000)?;
+            }
         }
         if self.savings.baseline.as_deref().is_some_and(|b| split_target(b).is_none()) {
             return invalid("savings.baseline", "a target is written `provider/model`");

@@ -5,6 +5,7 @@ use crate::dialect::common::{Delta, WireError};
 use crate::failure::Failure;
 use crate::price::Usage;
 use crate::sse::{Bill, Meter};
+use crate::units::NanoUsd;
 
 /// Watches a stream, and translates it where client and target speak different formats.
 #[derive(Clone, Debug)]
@@ -65,6 +66,14 @@ impl Tap {
             (false, _) => Kind::Translated { translator: Box::new(Translator::new(from, to, face)), meter: None, copy },
         };
         Tap { kind, state: State::default(), failed: None }
+    }
+
+    /// The client is to pay so much more beside the answer.
+    pub fn besides(&mut self, cost: NanoUsd) {
+        match &mut self.kind {
+            Kind::Chat(meter) | Kind::Translated { meter: Some(meter), .. } => meter.besides(cost),
+            Kind::Passing { .. } | Kind::Translated { meter: None, .. } => {}
+        }
     }
 
     /// Takes the next bytes from upstream. `None`: pass them on as they are. `Some`: pass these on instead

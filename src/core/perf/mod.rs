@@ -21,6 +21,8 @@ use serde::{Deserialize, Serialize};
 
 /// After this long an attempt counts half.
 const HALF_LIFE: Millis = 600_000;
+/// Fewer answers than this have no p95.
+const MIN_SAMPLE: u64 = 20;
 
 /// How one target performs, everywhere or as seen from one region. Stored: change it only additively.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +118,13 @@ impl Perf {
     /// Milliseconds to the end, as of late; 0 if there was no answer.
     pub fn total_ms(&self) -> u32 {
         self.total_now.ms()
+    }
+
+    /// Milliseconds to the first byte, and to the end, that 95 of 100 answers did not exceed of late; 0 where
+    /// they are few.
+    pub fn p95(&self) -> (u32, u32) {
+        let of = |seen: &Histogram| if seen.count() < MIN_SAMPLE { 0 } else { seen.quantile(95).unwrap_or(0) };
+        (of(&self.first), of(&self.total))
     }
 
     /// Attempts that say something of the target, and those of them that failed.

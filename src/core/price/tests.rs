@@ -1,8 +1,8 @@
 use super::*;
-use std::collections::BTreeMap;
 use num_bigint::BigInt;
 use num_rational::BigRational;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 
 fn spec(text: &str) -> PriceSpec {
     serde_json::from_str(text).unwrap()

@@ -299,6 +299,8 @@ pub enum Outcome {
     Cut,
     /// The client went away first.
     ClientGone,
+    /// Another target was asked at the same time, and answered first.
+    Aborted,
     /// The answer came from the cache.
     Cached,
 }

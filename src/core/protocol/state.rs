@@ -166,7 +166,7 @@ pub struct UsageRow {
     pub model: String,
     /// HTTP status.
     pub status: u16,
-    /// `ok`, `error`, `timeout`, `cut`, `client_gone`, `cached`, `denied`, `expired`, `corrected`.
+    /// `ok`, `error`, `timeout`, `cut`, `client_gone`, `aborted`, `cached`, `denied`, `expired`, `corrected`.
     pub outcome: String,
     /// How many.
     pub counts: Counts,

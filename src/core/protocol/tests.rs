@@ -67,6 +67,7 @@ fn additions_to_version_1_stay_readable() {
         r#"{"decisions":{"after":"","limit":5}}"#,
         r#"{"feedback":{"request":"01","target":"p/m","score":900}}"#,
         r#"{"admit":{"key_hash":"ab","config":3,"model":"fast","worst_case":12,"input_cost":2,"view":{"n":7,"r":"FRA"}}}"#,
+        r#"{"extend":{"permit":{"e":1,"s":7},"attempts":[{"provider":"p","model":"m","outcome":"timeout","status":504,"usage":{"i":1,"o":0},"estimated":true,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":0}]}}"#,
     ] {
         stays::<Command>(command);
     }
@@ -76,11 +77,15 @@ fn additions_to_version_1_stay_readable() {
     stays::<Reply>(
         r#"{"permit":{"id":{"e":1,"s":7},"key":"k","at":5,"holds":[],"limit":null,"report_within":200,"view":{"n":7,"r":[{"t":"p/m","g":9}]},"probe":"p/m"}}"#,
     );
+    stays::<Reply>(r#"{"extended":{"holds":[{"a":{"b":"m","p":0},"n":9}]}}"#);
     stays::<Reply>(
         r#"{"providers":{"rows":[{"target":"p/m","region":"FRA","state":"open","until":9,"opens":1,"attempts":5,"failed":2,"classes":{"ok":3,"server":2},"first_ms":[1,2,3],"total_ms":[4,5,6],"first_now_ms":7,"total_now_ms":8,"tokens_per_second":9,"cached":10,"cost_per_mtok":11,"price":"p/m","feedback":-12,"at":13}]}}"#,
     );
     stays::<Reply>(
         r#"{"savings":{"rows":[{"day":0,"model":"fast","cause":"cache","amount":-5,"requests":1,"input":2,"cached":3,"output":4}]}}"#,
+    );
+    stays::<Attempt>(
+        r#"{"provider":"p","model":"m","outcome":"aborted","status":499,"usage":{"i":1,"o":0},"estimated":true,"cost":8,"price":"p/m","latency_ms":3,"first_byte_ms":0,"class":"aborted"}"#,
     );
     stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c","last4":"wxyz"}}"#);
     stays::<Command>(r#"{"put_secret":{"name":"openai","sealed":"v1.a.b.c"}}"#);

@@ -27,6 +27,11 @@ impl RetryBudget {
         self.level = self.level.saturating_add(percent.min(100)).min(MOST);
     }
 
+    /// Whether there is one.
+    pub fn has(&self) -> bool {
+        self.level >= PRICE
+    }
+
     /// Takes one retry, if there is one.
     pub fn take(&mut self) -> bool {
         let left = self.level.checked_sub(PRICE);

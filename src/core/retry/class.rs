@@ -37,6 +37,8 @@ pub enum Class {
     Refused,
     /// The client went away.
     ClientGone,
+    /// Another target was asked at the same time, and answered first.
+    Aborted,
 }
 
 /// What is done next.
@@ -83,7 +85,7 @@ const fn row(class: Class, same: bool, key: bool, then: Then, signal: Signal) ->
 }
 
 /// The table: class, retry the same target, try the next key, then what, what it says of the target.
-pub const TAXONOMY: [Row; 15] = [
+pub const TAXONOMY: [Row; 16] = [
     row(Class::Ok, false, false, Then::GiveUp, Signal::Success),
     row(Class::Connect, true, false, Then::Target, Signal::Failure),
     // The time is spent; who was slow once is slow again.
@@ -100,6 +102,7 @@ pub const TAXONOMY: [Row; 15] = [
     row(Class::NoModel, false, false, Then::Target, Signal::Neutral),
     row(Class::Refused, false, false, Then::GiveUp, Signal::Neutral),
     row(Class::ClientGone, false, false, Then::GiveUp, Signal::Neutral),
+    row(Class::Aborted, false, false, Then::GiveUp, Signal::Neutral),
 ];
 
 impl Class {
@@ -116,6 +119,7 @@ impl Class {
             Outcome::Timeout => Class::Timeout,
             Outcome::Cut => Class::Cut,
             Outcome::ClientGone => Class::ClientGone,
+            Outcome::Aborted => Class::Aborted,
             Outcome::Error => by_status(status, code, message),
         }
     }
@@ -138,6 +142,7 @@ impl Class {
             Class::NoModel => "no_model",
             Class::Refused => "refused",
             Class::ClientGone => "client_gone",
+            Class::Aborted => "aborted",
         }
     }
 }

@@ -76,6 +76,17 @@ impl Attempts {
         Attempts { policy, deadline, made: 0, same: 0 }
     }
 
+    /// Whether a second target may be asked beside the first one: before anything has failed, and if the
+    /// policy leaves room for two.
+    pub fn may_hedge(&self) -> bool {
+        self.made == 0 && self.policy.hedge.is_some() && self.policy.max_attempts > 1
+    }
+
+    /// It was.
+    pub fn hedged(&mut self) {
+        self.made = self.made.saturating_add(1);
+    }
+
     /// An attempt has failed; nothing of it has reached the client. `retry_after` is what the provider
     /// asked for, `random` are 64 random bits.
     pub fn next(
@@ -129,6 +140,7 @@ impl Attempts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HedgePolicy;
     use proptest::prelude::*;
 
     const ALL: Left = Left { keys: true, targets: true, context: true, policy: true };
@@ -192,6 +204,21 @@ mod tests {
         let left = Left { targets: true, ..LAST };
         let steps: Vec<Step> = (0..6).map(|_| attempts.next(Timestamp(0), Class::Server, None, 0, left, &mut budget)).collect();
         assert_eq!(steps, [Step::Same(0), Step::Target, Step::Same(0), Step::Target, Step::Same(0), Step::Stop]);
+    }
+
+    #[test]
+    fn an_attempt_beside_another_counts() {
+        let policy = RetryPolicy { max_attempts: 3, hedge: Some(HedgePolicy::default()), ..RetryPolicy::default() };
+        let mut attempts = Attempts::new(policy, Timestamp(60_000));
+        assert!(attempts.may_hedge());
+        attempts.hedged();
+        assert!(!attempts.may_hedge());
+        let (left, mut budget) = (Left { targets: true, ..LAST }, RetryBudget::default());
+        let mut next = || attempts.next(Timestamp(0), Class::Timeout, None, 0, left, &mut budget);
+        assert_eq!([next(), next()], [Step::Target, Step::Stop]);
+        let one = RetryPolicy { max_attempts: 1, ..policy };
+        assert!(!Attempts::new(one, Timestamp(60_000)).may_hedge());
+        assert!(!Attempts::new(RetryPolicy::default(), Timestamp(60_000)).may_hedge());
     }
 
     #[test]

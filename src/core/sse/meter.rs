@@ -66,6 +66,13 @@ impl Meter {
         self
     }
 
+    /// So much more is to be paid beside the answer.
+    pub fn besides(&mut self, cost: NanoUsd) {
+        if let Some(bill) = &mut self.bill {
+            bill.before = bill.before.plus(cost);
+        }
+    }
+
     /// Whether events may change, so that each is held until it is whole.
     fn edits(&self) -> bool {
         self.strip || self.bill.is_some()

@@ -15,27 +15,30 @@ use crate::units::{Amount, NanoUsd, Timestamp};
 
 impl Tenant {
     /// Lets a permit hold what `attempts` cost beside the worst case of one more. [`Reply::NotFound`] for a
-    /// permit that this life did not give, or that is over.
+    /// permit that is over, or that a crash forgot. One of an earlier life is as good as any while the disk
+    /// knows it: an object that nobody asks is evicted long before a provider's time is up.
     pub(super) fn extend(&mut self, now: Timestamp, id: PermitId, attempts: &[Attempt], writes: &mut Vec<Write>) -> Answer {
         let Some(stored) = self.config.clone() else { return Answer::Reply(Reply::NoTenant) };
         let config = &stored.config;
         let ours = id.epoch == self.ledger.epoch;
-        let Some(open) = self.ledger.live.get(&id.seq).filter(|open| ours && !open.unknown).cloned() else {
-            return Answer::Reply(Reply::NotFound);
-        };
+        let open = if ours { self.ledger.live.get(&id.seq) } else { self.ledger.orphans.get(&id) };
+        let Some(open) = open.filter(|open| !open.unknown).cloned() else { return Answer::Reply(Reply::NotFound) };
         let more = missing(&open, attempts);
         let demands: Vec<Demand> = more.iter().filter_map(|hold| demand(config, now, hold)).collect();
         if let Err((rule, why)) = self.room_for(now, config, &open, attempts, &demands) {
             self.ledger.violation(now, &open.key, &rule, false);
             return Answer::Reply(Reply::Denied { why, limit: None });
         }
-        self.extend_credit(now, config, &open.key, &more, writes);
+        if ours {
+            // What an earlier life held is on disk without it.
+            self.extend_credit(now, config, &open.key, &more, writes);
+        }
         if !more.is_empty() {
             self.record(now, vec![Fact::Extended { at: now, permit: id, holds: more.clone() }], writes);
         }
         self.check_books(now, &demands, &more);
-        let holds = self.ledger.live.get(&id.seq).map(|open| open.holds.clone()).unwrap_or_default();
-        Answer::Reply(Reply::Extended { holds })
+        let open = if ours { self.ledger.live.get(&id.seq) } else { self.ledger.orphans.get(&id) };
+        Answer::Reply(Reply::Extended { holds: open.map(|open| open.holds.clone()).unwrap_or_default() })
     }
 
     fn room_for(
@@ -61,15 +64,18 @@ impl Ledger {
     /// A permit holds more. While a load replays, one that it does not know is covered by the credit.
     pub(super) fn extended(&mut self, now: Timestamp, config: &Config, id: PermitId, more: &[Hold]) {
         let ours = id.epoch == self.epoch;
-        let Some(mut open) = self.live.get(&id.seq).filter(|_| ours).cloned() else { return };
-        if !open.unknown {
-            for hold in more {
-                self.account(config, &hold.account).widen(open.at, now, hold.amount);
-                add(&mut open.holds, hold);
-                add(&mut open.failed, hold);
-            }
+        let open = if ours { self.live.get(&id.seq) } else { self.orphans.get(&id) };
+        let Some(mut open) = open.filter(|open| !open.unknown).cloned() else { return };
+        for hold in more {
+            self.account(config, &hold.account).widen(ours, open.at, now, hold.amount);
+            add(&mut open.holds, hold);
+            add(&mut open.failed, hold);
         }
-        self.live.insert(id.seq, open);
+        if ours {
+            self.live.insert(id.seq, open);
+        } else {
+            self.orphans.insert(id, open);
+        }
     }
 }
 

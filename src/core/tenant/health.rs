@@ -5,7 +5,7 @@ use super::facts::{Fact, Line, LineKind, TargetHealth};
 use super::{Tenant, Write};
 use crate::breaker::State;
 use crate::checks::Unreachable;
-use crate::config::{BreakerPolicy, Config, Route, Strategy, split_target};
+use crate::config::{BreakerPolicy, Config, HedgeAfter, Route, Strategy, split_target};
 use crate::ids::PermitId;
 use crate::map::{Map as BTreeMap, sort_by};
 use crate::perf::{MAX_VIEW, Perf, Seen, View, ViewRow};
@@ -158,11 +158,12 @@ impl Health {
             // Where the tenant has its own address, others' tell nothing of it.
             let elsewhere = |u: &&Unreachable| config.providers.get(&u.provider).is_some_and(|own| own.base_url.is_some());
             let unreachable = self.told.unreachable.iter().filter(|u| now < u.until && !elsewhere(u)).cloned().collect();
-            View { version: self.told.version, rows: self.view_rows(now, wanted, &seen.region), unreachable }
+            let rows = self.view_rows(now, (wanted, hedges(config)), &seen.region);
+            View { version: self.told.version, rows, unreachable }
         })
     }
 
-    fn view_rows(&self, now: Timestamp, wanted: bool, from: &str) -> Vec<ViewRow> {
+    fn view_rows(&self, now: Timestamp, (wanted, hedges): (bool, bool), from: &str) -> Vec<ViewRow> {
         let mut rows: Vec<(bool, Timestamp, ViewRow)> = Vec::new();
         for target in self.targets.values() {
             let gate = target.breaker.gate(now);
@@ -171,9 +172,10 @@ impl Health {
             }
             let here = target.regions.iter().find(|(name, perf)| !from.is_empty() && name == from && perf.total_ms() > 0);
             let perf = here.map_or(&target.perf, |(_, perf)| perf);
+            let (first_p95, total_p95) = if hedges { perf.p95() } else { (0, 0) };
             let known = if wanted { perf.row(&target.target) } else { ViewRow { target: target.target.clone(), ..ViewRow::default() } };
             let quality = if wanted { target.votes.quality(now) } else { 0 };
-            rows.push((gate == Gate::Closed, target.perf.at, ViewRow { gate, quality, ..known }));
+            rows.push((gate == Gate::Closed, target.perf.at, ViewRow { gate, quality, first_p95, total_p95, ..known }));
         }
         sort_by(&mut rows, |a, b| (a.0, b.1, &a.2.target).cmp(&(b.0, a.1, &b.2.target)));
         rows.into_iter().take(MAX_VIEW).map(|(.., row)| row).collect()
@@ -239,7 +241,12 @@ fn row(now: Timestamp, target: &TargetHealth, region: &str, perf: &Perf) -> Prov
 fn wants_latency(config: &Config) -> bool {
     let observed = |s: Strategy| matches!(s, Strategy::Fastest | Strategy::Balanced | Strategy::Cheapest);
     let route = |r: &Route| observed(r.strategy) || r.min_quality.is_some() || r.rules.iter().any(|rule| observed(rule.strategy));
-    config.models.values().any(|alias| route(&alias.route))
+    hedges(config) || config.models.values().any(|alias| route(&alias.route))
+}
+
+/// Whether requests are hedged by what is observed.
+fn hedges(config: &Config) -> bool {
+    config.retry.hedge.is_some_and(|hedge| hedge.after == HedgeAfter::P95)
 }
 
 impl Tenant {

@@ -90,6 +90,7 @@ fn outcome_name(outcome: Outcome) -> &'static str {
         Outcome::Timeout => "timeout",
         Outcome::Cut => "cut",
         Outcome::ClientGone => "client_gone",
+        Outcome::Aborted => "aborted",
         Outcome::Cached => "cached",
     }
 }

@@ -15,7 +15,7 @@ const TOP: usize = 10;
 pub(super) struct ViolationKey {
     minute: Timestamp,
     key: String,
-    rule: String,
+    pub rule: String,
     shadow: bool,
 }
 

@@ -39,6 +39,8 @@ pub struct Given {
     pub holds: Vec<Hold>,
     /// What it held at first.
     pub first: Vec<Hold>,
+    /// What its holder knows that it holds: an answer may have been lost.
+    pub heard: Vec<Hold>,
     /// What its holder really sent and spent; `None` if the permit never reached anybody.
     pub sent: Option<Vec<Attempt>>,
     pub end: End,
@@ -115,6 +117,8 @@ pub struct Tally {
     pub probes: u64,
     pub extended: u64,
     pub not_extended: u64,
+    /// Those of an earlier life of the object.
+    pub extended_orphans: u64,
 }
 
 impl Tally {
@@ -128,6 +132,7 @@ impl Tally {
         self.probes += other.probes;
         self.extended += other.extended;
         self.not_extended += other.not_extended;
+        self.extended_orphans += other.extended_orphans;
         self.permits += permits;
         self.denied_by_limit += denied_by_limit;
         self.denied_by_budget += denied_by_budget;
@@ -151,6 +156,7 @@ impl Tally {
             self.probes,
             self.extended,
             self.not_extended,
+            self.extended_orphans,
         ];
         let ended = [self.settled, self.released, self.expired, self.ghosts, self.corrected, self.corrected_ghosts];
         decided.iter().chain(&ended).all(|n| *n > 0)
@@ -276,6 +282,7 @@ impl Oracle {
             lifetime: i64::from(config.permit.lifetime_s) * 1_000,
             holds: permit.holds.clone(),
             first: permit.holds.clone(),
+            heard: permit.holds.clone(),
             sent: None,
             end: End::Open,
         };
@@ -309,7 +316,8 @@ impl Oracle {
                 continue;
             }
             add(&mut self.open, &hold.account, more);
-            let rule = stored.config.budgets.iter().find(|b| b.id == hold.account.rule);
+            // One that rolls now has no use for what it counted by periods.
+            let rule = stored.config.budgets.iter().find(|b| b.id == hold.account.rule && b.span.rolling().is_none());
             if ages(&hold.account) {
                 self.amounts.extend(now, &stored.config, &hold.account, id, hold.amount.get())?;
                 continue;
@@ -322,6 +330,13 @@ impl Oracle {
             }
         }
         Ok(())
+    }
+
+    /// Its holder heard that it holds more.
+    pub fn heard(&mut self, id: PermitId, holds: &[Hold]) {
+        if let Some(given) = self.given.get_mut(&id) {
+            given.heard = holds.to_vec();
+        }
     }
 
     /// Looks at a denial.

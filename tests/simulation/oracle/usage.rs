@@ -39,7 +39,7 @@ impl Oracle {
 
     /// Compares with all counters that were ever stored. Only denials may be lost by a kill.
     pub fn counters(&self, stored: &BTreeMap<String, Counts>) -> Result<(), Broken> {
-        for outcome in ["ok", "error", "timeout", "cut", "client_gone", "cached", "expired", "corrected"] {
+        for outcome in ["ok", "error", "timeout", "cut", "client_gone", "aborted", "cached", "expired", "corrected"] {
             let (wanted, found) = (self.usage.get(outcome).copied(), stored.get(outcome).copied());
             if wanted.unwrap_or_default() != found.unwrap_or_default() {
                 return Err(format!("the counters `{outcome}` show {found:?}, the lines {wanted:?}"));
@@ -60,6 +60,7 @@ fn name(outcome: Outcome) -> &'static str {
         Outcome::Timeout => "timeout",
         Outcome::Cut => "cut",
         Outcome::ClientGone => "client_gone",
+        Outcome::Aborted => "aborted",
         Outcome::Cached => "cached",
     }
 }

@@ -4,6 +4,7 @@
 mod admission;
 mod claims;
 mod crashes;
+mod extend;
 mod limits;
 mod operators;
 mod prices;
@@ -19,7 +20,7 @@ use super::*;
 use crate::budget::{Account, AccountKey};
 use crate::price::Usage;
 use crate::protocol::StoredAnswer;
-use crate::protocol::{Admit, Attempt, BudgetState, Denial, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
+use crate::protocol::{Admit, Attempt, BudgetState, Denial, Hold, KeyChange, LimitState, Live, NewKey, Outcome as Ended, Permit, Report};
 use crate::route::Record;
 use crate::savings::SavingsRow;
 use crate::units::{Amount, NanoUsd};

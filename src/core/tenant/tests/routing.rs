@@ -402,3 +402,34 @@ fn feedback_counts_once_and_only_for_targets_that_are_known() {
     assert_eq!(isolate.view.row("p/m").map(|r| r.quality), Some(100));
     assert_eq!(isolate.row("p/m").feedback, 100);
 }
+
+#[test]
+fn who_hedges_is_told_the_p95_of_enough_answers() {
+    let hedged = |after: &str| format!(r#"{{"retry":{{"hedge":{{"after":{after}}}}},"models":{{"fast":{{"targets":["p/m","q/n"]}}}}}}"#);
+    for (after, told) in [(r#""p95""#, true), ("500", false)] {
+        let mut isolate = Isolate::new(&hedged(after));
+        let p95 = |isolate: &mut Isolate| {
+            isolate.desk.now += 2_000;
+            isolate.ask("fast");
+            isolate.view.row("p/m").map_or((0, 0), |row| (row.first_p95, row.total_p95))
+        };
+        for _ in 0..19 {
+            let permit = isolate.ask("fast");
+            isolate.report(&permit, attempt(5));
+        }
+        assert_eq!(p95(&mut isolate), (0, 0), "{after}");
+        let permit = isolate.ask("fast");
+        isolate.report(&permit, attempt(5));
+        let (first, total) = p95(&mut isolate);
+        assert_eq!(((100..=125).contains(&first), (300..=375).contains(&total)), (told, told), "{after}: {first} {total}");
+        // One that was let go says nothing, neither of latency nor of failure.
+        for _ in 0..10 {
+            let permit = isolate.ask("fast");
+            let let_go = Attempt { outcome: Ended::Aborted, status: 499, latency_ms: 9_000, first_byte_ms: 0, ..attempt(1) };
+            isolate.report(&permit, let_go);
+        }
+        assert_eq!(p95(&mut isolate), (first, total));
+        let row = isolate.row("p/m");
+        assert_eq!((row.attempts, row.failed, row.state.as_str(), row.classes[&Class::Aborted]), (20, 0, "closed", 10));
+    }
+}

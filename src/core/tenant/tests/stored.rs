@@ -153,3 +153,11 @@ fn a_configuration_with_routes() {
     let text = r#"{"version":3,"at":5,"config":{"models":{"a":{"target":"p/m","baseline":"p/n"},"b":{"targets":["p/m",{"target":"q/n","weight":3,"quality":0.8,"tags":["eu"],"context_tokens":8000,"lacks":["vision"]}],"strategy":"balanced","affinity":false,"min_quality":0.7,"max_latency_ms":900,"max_cost_usd":"0.5","require_tags":["eu"],"context_fallbacks":["p/long"],"policy_fallbacks":["q/n"]},"c":{"targets":["p/m"],"strategy":"conditional","rules":[{"when":{"metadata":{"a":"b"},"input_tokens_over":1,"input_tokens_at_most":9,"needs":["tools"]},"strategy":"fastest"}]}},"limits":[],"budgets":[],"cache":{"enabled":false,"ttl_s":300},"prices":{},"unknown_price":"reject","permit":{"lifetime_s":660,"expiry_charge":"worst_case","default_output_tokens":16384},"timeouts":{"first_byte_ms":60000,"idle_ms":60000,"total_ms":600000},"breaker":{"enabled":true,"consecutive_failures":3,"error_percent":50,"min_requests":10,"window_s":30,"cooldown_s":5,"max_cooldown_s":120,"max_retry_after_s":60},"retry":{"max_attempts":6,"same_target":1,"backoff_ms":200,"max_backoff_ms":2000,"max_retry_after_ms":2000,"budget_percent":10},"savings":{"baseline":"p/big"},"decisions":{"sample_per_mille":1000,"failures":true}}}"#;
     assert_eq!(stays::<StoredConfig>(text).config.validate(), Ok(()));
 }
+
+#[test]
+fn what_was_held_for_attempts_that_failed() {
+    stays::<Fact>(r#"{"extended":{"at":5,"permit":{"e":1,"s":7},"holds":[{"a":{"b":"m","p":0},"n":9}]}}"#);
+    stays::<Open>(
+        r#"{"at":1,"until":2,"key":"a","holds":[{"a":{"b":"m","p":0},"n":24}],"input_cost":4,"worst_case":15,"failed":[{"a":{"b":"m","p":0},"n":9}]}"#,
+    );
+}
