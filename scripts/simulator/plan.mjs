@@ -15,7 +15,7 @@ const NUMBERS = {
   w: ["written", 1_000_000],
 };
 const FAULTS = new Set([
-  "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb",
+  "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb", "short",
 ]);
 /** Plans are kept because a load run asks for the same few names. */
 const KEPT_PLANS = 1_000;
