@@ -31,7 +31,7 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn turn(this: &Exchange, tenant: &str, message: &str) -> js_sys::Promise;
     #[wasm_bindgen(method)]
-    fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, total: f64, cap: u32) -> js_sys::Promise;
+    fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, idle: f64, total: f64, cap: u32) -> js_sys::Promise;
     #[wasm_bindgen(method, getter)]
     fn status(this: &Exchange) -> u16;
     #[wasm_bindgen(method, getter)]
@@ -43,7 +43,7 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
-    fn prime(this: &Exchange, tap: &JsValue, wait: f64, most: u32, chunks: u32) -> js_sys::Promise;
+    fn prime(this: &Exchange, tap: &JsValue, wait: f64, idle: f64, most: u32, chunks: u32) -> js_sys::Promise;
     #[wasm_bindgen(method, js_name = drop)]
     fn drop_stream(this: &Exchange);
     #[wasm_bindgen(method)]
@@ -185,7 +185,7 @@ impl Upstream for World {
     async fn send(&self, request: Outgoing) -> Result<Incoming<Outside>, NoAnswer> {
         let headers = flat(request.headers.iter().map(|(n, v)| (*n, v.as_str())));
         let body = js_sys::Uint8Array::from(request.body.as_slice());
-        let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.total), cap(request.cap));
+        let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.idle), ms(request.total), cap(request.cap));
         JsFuture::from(sent).await.map_err(|_| NoAnswer::Broken)?;
         match (self.0.status(), self.0.flag()) {
             (0, 1) => return Err(NoAnswer::Timeout),
@@ -211,12 +211,13 @@ impl Upstream for World {
         Ok(Incoming { status: self.0.status(), content_type, retry_after, retry_after_ms, input_tokens, headers, whole, answer: Outside })
     }
 
-    async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {
-        let (tap, end) = lend(tap, |handle| self.0.prime(handle, ms(hold), PRIME_BYTES, PRIME_CHUNKS)).await;
+    async fn prime(&self, tap: Tap, hold: Millis, idle: Millis) -> (Tap, Primed) {
+        let (tap, end) = lend(tap, |handle| self.0.prime(handle, ms(hold), ms(idle), PRIME_BYTES, PRIME_CHUNKS)).await;
         let primed = match end {
             Some(0.0) => Primed::Ready,
             Some(1.0) => Primed::Ended,
             Some(2.0) => Primed::ClientGone,
+            Some(4.0) => Primed::Silent,
             _ => Primed::Broken,
         };
         (tap, primed)

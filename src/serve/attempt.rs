@@ -9,7 +9,7 @@ use super::outgoing::{Prepared, Unsent, Wire, prepare, sign_with};
 use super::read::Call;
 use super::relay::cost;
 use super::route::Order;
-use super::settle::Held;
+use super::settle::{self, Held};
 use crate::isolate::{Busy, Isolate, KnownConfig};
 use crate::ports::{Incoming, Outgoing, Primed, World};
 use std::rc::Rc;
@@ -18,12 +18,12 @@ use tollgate_core::catalog::Auth;
 use tollgate_core::config::Config;
 use tollgate_core::dialect::tap::{State, Tap, Wanted};
 use tollgate_core::failure::Failure;
-use tollgate_core::ids::TenantId;
+use tollgate_core::ids::{PermitId, TenantId};
 use tollgate_core::keyring::{Ring, Verdict};
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Outcome};
-use tollgate_core::retry::{Attempts, Class, Left, Step};
+use tollgate_core::retry::{Attempts, Class, Left, Signal, Step};
 use tollgate_core::sse::Bill;
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
@@ -81,6 +81,8 @@ struct Question<'a> {
     hold: Millis,
     /// Where the worker runs.
     region: String,
+    /// The permit, where breakers want to hear of failures.
+    permit: Option<PermitId>,
 }
 
 /// Asks.
@@ -102,8 +104,12 @@ pub async fn attempt<W: World + Clone + 'static>(
     let keep = if (slot.is_some() && call.cache.writes()) || held.claimed() { MAX_KEPT } else { 0 };
     let (tenant, region, hold) = (held.tenant.clone(), facts.region.clone(), isolate.hold());
     isolate.retries(&tenant, |budget| budget.deposit(config.retry.budget_percent));
-    let question = Question { tenant, known: &known, call: &call, clamp, deadline, keep, hold, region };
-    let mut tries = Tries { order, attempts: Attempts::new(config.retry, deadline), lines: Vec::new(), misses: Vec::new() };
+    let permit = held.id().filter(|_| config.breaker.enabled);
+    let question = Question { tenant, known: &known, call: &call, clamp, deadline, keep, hold, region, permit };
+    let attempts = Attempts::new(config.retry, deadline);
+    let probes = held.probe().is_some_and(|probed| order.targets.front().is_some_and(|first| first.name() == probed));
+    let attempts = if probes { attempts.probing() } else { attempts };
+    let mut tries = Tries { order, attempts, lines: Vec::new(), misses: Vec::new() };
     let mut next = tries.order.targets.pop_front();
     while let Some(target) = next {
         facts.target = Some((target.provider.clone(), target.model.clone()));
@@ -209,6 +215,10 @@ async fn ask_target<W: World + Clone + 'static>(
         let other = if class.row().key && !tried.is_empty() { isolate.choose_key(&ring, &tried, now, facts.seed) } else { None };
         let (left, random) = (tries.left(other.is_some()), chance(world));
         let step = isolate.retries(&question.tenant, |budget| tries.attempts.next(now, class, wait, random, left, budget));
+        // Whatever comes next may take long, and until then others would run into the same fault.
+        if let Some(permit) = question.permit.filter(|_| step != Step::Stop && class.row().signal == Signal::Failure) {
+            settle::failed(world, &question.tenant, permit, &tries.lines);
+        }
         match step {
             Step::Same(pause) => {
                 world.sleep(pause).await;
@@ -259,7 +269,8 @@ async fn one<W: World>(
     wanted: Wanted,
     facts: &mut Facts,
 ) -> Result<Given<W::Answer>, Miss> {
-    let Question { call, hold, .. } = question;
+    let Question { call, hold, known, .. } = question;
+    let idle = i64::from(known.config.timeouts.idle_ms);
     facts.attempts = facts.attempts.saturating_add(1);
     let client = call.request.endpoint.dialect();
     let since = world.now();
@@ -278,7 +289,7 @@ async fn one<W: World>(
                     Given { content: Content::Whole(whole), content_type, answer, headers }
                 }),
                 (None, Wire::Answer(format)) => {
-                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), *hold).await;
+                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), *hold, idle).await;
                     let begun = begun(&target.provider, tap, primed);
                     if begun.is_err() {
                         world.drop_stream();
@@ -304,6 +315,7 @@ fn begun(provider: &str, tap: Tap, primed: Primed) -> Result<Tap, Miss> {
         (Primed::ClientGone, _) => Err(Miss::new(provider, "client gone", Outcome::ClientGone, 499, true)),
         (_, State::Failed) => Err(Miss::failed_stream(provider, tap.failed())),
         (Primed::Ended, State::Waiting) if !tap.whole() => Err(Miss::failed_stream(provider, None)),
+        (Primed::Silent, State::Waiting) => Err(Miss::new(provider, "no answer in time", Outcome::Timeout, 504, true)),
         (Primed::Broken, State::Waiting) => Err(Miss::new(provider, "the stream broke off before it began", Outcome::Cut, 502, true)),
         _ => Ok(tap),
     }

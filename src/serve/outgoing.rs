@@ -123,8 +123,15 @@ pub fn prepare(
         headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
     }
     let left = deadline.since(now).max(1);
-    let request =
-        Outgoing { url, headers, body: words.body, first_byte: i64::from(timeouts.first_byte_ms).min(left), total: left, cap: MAX_ANSWER };
+    let request = Outgoing {
+        url,
+        headers,
+        body: words.body,
+        first_byte: i64::from(timeouts.first_byte_ms).min(left),
+        idle: i64::from(timeouts.idle_ms),
+        total: left,
+        cap: MAX_ANSWER,
+    };
     Ok(Prepared::Ask(Box::new(Ask { request, auth: row.auth(), wire: words.wire, dropped: words.dropped })))
 }
 

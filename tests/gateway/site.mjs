@@ -45,14 +45,16 @@ export const worstCase = (body) => Buffer.byteLength(JSON.stringify(body)) * PRI
  * @param {object} [options]
  * @param {Record<string, string | undefined>} [options.env]  variables; undefined unsets one
  * @param {(simulatorUrl: string) => object} [options.providers]  more providers
+ * @param {(simulatorUrl: string) => object} [options.fromSimulator]  variables that name its address
  * @param {object} [options.gateway]  more options of startGateway
+ * @param {string[]} [options.simulator]  more options of the simulated provider
  * @param {string} [options.stateDir]  folder for the state, removed at the end; one below the system's by default
  */
-export async function openSite({ env = {}, providers = () => ({}), gateway: more = {}, stateDir } = {}) {
+export async function openSite({ env = {}, providers = () => ({}), fromSimulator = () => ({}), gateway: more = {}, simulator: args = [], stateDir } = {}) {
   stateDir ??= await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
-  const simulator = await startSimulator();
+  const simulator = await startSimulator({ args });
   const rows = JSON.stringify(providers(simulator.url));
-  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", ...env };
+  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", ...fromSimulator(simulator.url), ...env };
   const site = new Site(simulator, { bundleDir: path.join(ROOT, "build"), stateDir, env: vars, ...more });
   try {
     await site.start();
@@ -120,6 +122,12 @@ class Site {
   async journal(query = {}) {
     const answer = await call(`${this.simulator.url}/journal?${new URLSearchParams(query)}`);
     return JSON.parse(answer.text).requests;
+  }
+
+  /** Switches a fault of the simulated provider on or off; fields as in its --help. */
+  async fault(fields) {
+    const answer = await call(`${this.simulator.url}/control`, { method: "POST", body: fields });
+    assert.equal(answer.status, 200, answer.text);
   }
 
   /** The newest request for a model, once it has ended there. */
