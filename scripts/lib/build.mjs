@@ -81,7 +81,7 @@ async function build(inputs) {
 function compile() {
   const out = run("cargo", [
     "build",
-    "--release",
+    fast ? "--profile=fast" : "--release",
     "--target=wasm32-unknown-unknown",
     "--package=tollgate",
     "--message-format=json-render-diagnostics",
