@@ -31,7 +31,16 @@ extern "C" {
     #[wasm_bindgen(method)]
     fn turn(this: &Exchange, tenant: &str, message: &str) -> js_sys::Promise;
     #[wasm_bindgen(method)]
-    fn send(this: &Exchange, url: &str, headers: &str, body: js_sys::Uint8Array, first_byte: f64, idle: f64, total: f64, cap: u32) -> js_sys::Promise;
+    fn send(
+        this: &Exchange,
+        url: &str,
+        headers: &str,
+        body: js_sys::Uint8Array,
+        first_byte: f64,
+        idle: f64,
+        total: f64,
+        cap: u32,
+    ) -> js_sys::Promise;
     #[wasm_bindgen(method, getter)]
     fn status(this: &Exchange) -> u16;
     #[wasm_bindgen(method, getter)]

@@ -1,5 +1,6 @@
 // Everything that can go wrong at a provider, under traffic, with one healthy alternative: a tenant for each
-// fault, all at the same time. The fault lasts TOLLGATE_STORM_SECONDS (60).
+// fault, all at the same time. The fault lasts TOLLGATE_STORM_SECONDS (60); TOLLGATE_FAULTS names some of them only,
+// with commas.
 //
 // A request counts as served if its client got the whole, right answer. Only where the fault strikes after the
 // first content of a stream has gone out can nobody take over: there each request either was served or was told
@@ -23,7 +24,7 @@ const LATE_MS = 1000;
  * `midway`: the fault strikes when the answer has begun to go out. `rests`: the target asks to be left alone for
  * so long, and is; its breaker has nothing to do. `partly`: the breaker closes in between.
  */
-const SCENARIOS = [
+const ALL = [
   { name: "hang", fault: { fault: "hang" } },
   { name: "hang-stream", fault: { fault: "hang" }, stream: true },
   { name: "silent-stream", fault: { fault: "early-t3600000" }, stream: true },
@@ -44,6 +45,8 @@ const SCENARIOS = [
   { name: "storm-all", fault: { fault: "e500" } },
   { name: "dead-key", fault: { fault: "e401" } },
 ];
+const wanted = process.env.TOLLGATE_FAULTS?.split(",");
+const SCENARIOS = ALL.filter(({ name }) => wanted?.includes(name) ?? true);
 
 let site;
 let disk;
@@ -78,7 +81,7 @@ for (const { name, midway = false, rests, partly = false } of SCENARIOS) {
           `${((sick.length + well.length) / requests).toFixed(3)} of the requests; ${hit} at the sick target during the fault, ` +
           `${books.probes.length} of them probes; ${books.failures} failures until it opened; back after ${recovered(result)} ms`,
       );
-      assert.ok(hit > 0 && requests > 50, "the fault struck");
+      assert.ok(hit > 0 && requests > 40, "the fault struck");
       assert.deepEqual(lost, []);
       if (midway) assert.ok(told > 0 && told <= hit, `${told} told, ${hit} hit`);
       else assert.ok(requests - told >= 0.999 * requests, `${told} of ${requests} were told in the stream`);

@@ -5,7 +5,7 @@ import { idOf, linesOf } from "./books.mjs";
 import { ask } from "./site.mjs";
 
 /** Requests leave at their times, whether or not the ones before were answered. */
-const EVERY_MS = 333;
+const EVERY_MS = 500;
 /** Good times before the fault. */
 const BEFORE_MS = 3000;
 /** Of no target may a request wait longer. */
