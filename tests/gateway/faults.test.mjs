@@ -7,6 +7,7 @@
 // of the fault in the stream, and those who were told are at most the attempts that the sick target got.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
+import { makeStore } from "../../benches/gateway/paths.mjs";
 import { assertBalanced, endsOf } from "./books.mjs";
 import { tenantsOnDisk } from "./rows.mjs";
 import { nano, openSite } from "./site.mjs";
@@ -54,7 +55,12 @@ const results = new Map();
 
 before(async () => {
   // As in production: the tests' own default holds streams back for less than their time limit.
-  site = await openSite({ env: { TOLLGATE_LOG: "errors", TOLLGATE_HOLD_MS: "5000" }, simulator: ["--journal", "40000"] });
+  site = await openSite({
+    env: { TOLLGATE_LOG: "errors", TOLLGATE_HOLD_MS: "5000" },
+    simulator: ["--journal", "40000"],
+    // In memory where possible: a disk that others keep busy is no provider's fault.
+    stateDir: makeStore().path,
+  });
   await Promise.all(SCENARIOS.map(async (one) => results.set(one.name, await storm(site, one, STORM_MS))));
   await site.gateway.stop();
   disk = await tenantsOnDisk(site.stateDir);
@@ -130,7 +136,7 @@ for (const { name, midway = false, rests, partly = false } of SCENARIOS) {
       const { lines } = books;
       assertBalanced(disk.get(name), lines);
       assert.equal(endsOf(lines).size, result.requests);
-      assert.ok(lines.every(({ kind }) => kind === "settled"));
+      assert.deepEqual(lines.filter(({ kind }) => kind !== "settled"), []);
       assert.equal(books.attempts, result.sick.length + result.well.length, "each attempt at the provider has its line");
       const spent = lines.reduce((sum, { attempt }) => sum + attempt.cost, 0);
       assert.deepEqual([nano(result.budget.spent_usd), result.budget.held_usd], [spent, "0"]);

@@ -10,6 +10,8 @@ const EVERY_MS = 500;
 const BEFORE_MS = 3000;
 /** Of no target may a request wait longer. */
 const LIMIT_MS = 1500;
+/** How long a permit lives. */
+const LIFETIME_S = 25;
 /** Tokens of every answer. */
 const TOKENS = 12;
 /** Within this time of the fault's end the sick target must have its traffic back. */
@@ -20,7 +22,7 @@ const COOLDOWN_MS = 2000;
 const document = (name, breaker) => ({
   models: { pool: { targets: [`simulated/${sickOf(name)}`, `simulated/${wellOf(name)}`] } },
   timeouts: { first_byte_ms: LIMIT_MS, idle_ms: LIMIT_MS, total_ms: 20_000 },
-  permit: { lifetime_s: 25 },
+  permit: { lifetime_s: LIFETIME_S },
   breaker: { cooldown_s: COOLDOWN_MS / 1000, ...breaker },
 });
 
@@ -79,7 +81,8 @@ export async function storm(site, { name, fault, stream = false, breaker = {} },
   const begun = Date.now();
   const send = (n) => {
     const body = ask("", { model: "pool", messages: [{ role: "user", content: `${name} ${n}` }], ...(stream && { stream }) });
-    asked.push(tenant.chat(body));
+    const at = Date.now() - begun;
+    asked.push(tenant.chat(body).then((answer) => ({ ...answer, at })));
   };
   const traffic = async (endsAt) => {
     while (Date.now() < endsAt) {
@@ -95,14 +98,15 @@ export async function storm(site, { name, fault, stream = false, breaker = {} },
   const off = Date.now();
   await traffic(off + RECOVERS_MS + 2000);
   const answers = await Promise.all(asked);
-  const budget = await tenant.settled(10_000);
+  // A permit that nobody settled has expired by then, which the books tell.
+  const budget = await tenant.settled(2000 * LIFETIME_S);
   const [sick, well] = await Promise.all([sickOf(name), wellOf(name)].map((model) => site.journal({ model })));
   const bad = answers.filter((answer) => !whole(answer, stream));
   return {
     name, tenant, on, off, budget, sick, well,
     requests: answers.length,
     told: bad.filter(toldInBand).length,
-    lost: bad.filter((answer) => !toldInBand(answer)).map(({ status, error, text }) => `${status} ${error} ${text.slice(0, 300)}`),
+    lost: bad.filter((answer) => !toldInBand(answer)).map(({ at, ms, status, error, text }) => `at ${at} ms, after ${ms} ms: ${status} ${error} ${text.slice(0, 300)}`),
   };
 }
 
