@@ -1,6 +1,6 @@
 // One tenant under a fault: steady traffic at an alias of a target that falls sick and one that stays well, and
 // what came of it by three accounts: the clients', the provider's journal, and the books on disk.
-import { events, pause, spoken } from "./call.mjs";
+import { events, pause, spoken, until } from "./call.mjs";
 import { idOf, linesOf } from "./books.mjs";
 import { ask } from "./site.mjs";
 
@@ -19,8 +19,10 @@ export const RECOVERS_MS = 10_000;
 /** The first pause of a breaker, as the document says. */
 const COOLDOWN_MS = 2000;
 
+const WARM = "sim-warm-l0";
+
 const document = (name, breaker) => ({
-  models: { pool: { targets: [`simulated/${sickOf(name)}`, `simulated/${wellOf(name)}`] } },
+  models: { pool: { targets: [`simulated/${sickOf(name)}`, `simulated/${wellOf(name)}`] }, warm: { target: `simulated/${WARM}` } },
   timeouts: { first_byte_ms: LIMIT_MS, idle_ms: LIMIT_MS, total_ms: 20_000 },
   permit: { lifetime_s: LIFETIME_S },
   breaker: { cooldown_s: COOLDOWN_MS / 1000, ...breaker },
@@ -64,6 +66,11 @@ function toldInBand({ status, error, text }) {
   }
 }
 
+/** What is loaded and compiled at first would look like a slow provider. */
+async function warm(tenant) {
+  await until("a quick answer", async () => (await tenant.chat(ask("", { model: "warm" }))).ms < LIMIT_MS / 5, 30_000);
+}
+
 /**
  * Runs it: good times, the fault for `stormMs`, and recovery.
  *
@@ -77,6 +84,7 @@ function toldInBand({ status, error, text }) {
  */
 export async function storm(site, { name, fault, stream = false, breaker = {} }, stormMs) {
   const tenant = await site.tenant(name, document(name, breaker));
+  await warm(tenant);
   const asked = [];
   const begun = Date.now();
   const send = (n) => {
@@ -147,6 +155,8 @@ export function booksOf({ name, on, off }, tables) {
   const closed = Math.min(off, ...closes.map(({ at }) => at));
   return {
     lines,
+    /** The lines of the requests, without those that warmed up. */
+    asked: lines.filter(({ attempt }) => attempt?.model !== WARM),
     probes: probes.filter(({ at }) => at < off),
     opened: opened ?? null,
     failures: failed.filter(({ at }) => at >= on && at <= opened).length,
@@ -154,7 +164,6 @@ export function booksOf({ name, on, off }, tables) {
     closed,
     /** Attempts there under a permit from while it was open, that was not the probe. */
     strays: sick.filter((line) => line.admitted_at > opened && line.admitted_at < closed && !ids.has(idOf(line.permit))),
-    attempts: lines.filter(({ attempt }) => attempt).length,
   };
 }
 
