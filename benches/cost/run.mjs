@@ -9,7 +9,7 @@ import { generated, repeated, sampled, traced } from "./trace.mjs";
 
 /** The least that routing and the cache must save, in percent. */
 const LEAST_PERCENT = 20;
-const REQUESTS = 2_000;
+const REQUESTS = 1_000;
 const QUICK_REQUESTS = 200;
 const MOST_REQUESTS = 20_000;
 

@@ -182,9 +182,10 @@ impl Breaker {
         }
         let sum = |of: fn(&(i64, u32, u32)) -> u32| self.window.iter().fold(0_u64, |sum, slot| sum.saturating_add(u64::from(of(slot))));
         let (all, bad) = (sum(|s| s.1), sum(|s| s.2));
-        let many = |all: u64, bad: u64| {
-            all >= u64::from(policy.min_requests) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent))
-        };
+        // A target that has just come back is believed less.
+        let least = if self.opens > 0 { policy.min_requests.div_ceil(2) } else { policy.min_requests };
+        let many =
+            |all: u64, bad: u64| all >= u64::from(least) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent));
         let (of_late, bad_of_late) = self.look_back(failed);
         if failed && (many(all, bad) || many(of_late, bad_of_late) || self.consecutive >= policy.consecutive_failures) {
             self.open(policy, now, wait);

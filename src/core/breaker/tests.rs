@@ -60,6 +60,27 @@ fn a_storm_after_good_times_opens_it_as_soon() {
 }
 
 #[test]
+fn after_it_closed_half_the_volume_opens_it_again() {
+    let mut breaker = opened();
+    breaker.probe(Timestamp(5_000), permit(7));
+    breaker.record(&policy(), Timestamp(5_100), permit(7), Class::Ok, 0);
+    let mut well = breaker.clone();
+    let half = |breaker: &mut Breaker, from: i64| {
+        let class = |n: i64| if n % 2 == 0 { Class::Ok } else { Class::Server };
+        (0..20)
+            .take_while(|n| {
+                breaker.record(&policy(), Timestamp(from + n * 100), permit(9), class(*n), 0);
+                breaker.state() == State::Closed
+            })
+            .count()
+    };
+    assert_eq!(half(&mut breaker, 6_000), 5);
+    // When it was well for long, it is as before.
+    well.record(&policy(), Timestamp(126_000), permit(9), Class::Ok, 0);
+    assert_eq!(half(&mut well, 170_000), 9);
+}
+
+#[test]
 fn what_is_long_ago_does_not_count_as_of_late() {
     // One request a minute, every other fails: ten of twenty, but over twenty minutes.
     let mut breaker = Breaker::default();
