@@ -248,7 +248,7 @@ fn a_failure_counts_before_its_request_is_over_and_once() {
     for permit in &permits {
         let whole = Attempt { provider: "q".to_owned(), model: "n".to_owned(), ..attempt(5) };
         let ended = Report { attempts: vec![failed(500), whole], ..report(permit, &[]) };
-        isolate.desk.report(&[ended.clone()]);
+        isolate.desk.report(std::slice::from_ref(&ended));
         // Its permit is over.
         go_on(&mut isolate, permit, &[failed(500), failed(500)]);
         isolate.desk.report(&[ended]);
