@@ -169,7 +169,7 @@ export function booksOf({ name, on, off }, tables) {
 
 /** How many of these requests the provider had under way at the same time, at most. */
 export function atOnce(entries) {
-  const steps = entries.flatMap(({ at_ms: from, ended_at_ms: to }) => [[from, 1], [to ?? Infinity, -1]]);
+  const steps = entries.flatMap(({ at_ms: from, ended_at_ms: to }) => [[from, 1], [to === null ? Infinity : to + 1, -1]]);
   let [now, most] = [0, 0];
   for (const [, step] of steps.sort((a, b) => a[0] - b[0] || a[1] - b[1])) most = Math.max(most, (now += step));
   return most;
