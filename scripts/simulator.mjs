@@ -3,7 +3,8 @@
 
 import http from "node:http";
 import { parseArgs } from "node:util";
-import { answerTo } from "./simulator/answer.mjs";
+import { answerTo, told } from "./simulator/answer.mjs";
+import { Control } from "./simulator/control.mjs";
 import { errorFor, Refusal } from "./simulator/errors.mjs";
 import { Journal } from "./simulator/journal.mjs";
 import { planOf } from "./simulator/plan.mjs";
@@ -19,6 +20,7 @@ Options
   --ttft-ms N         time to the first token (default 20)
   --itl-ms N          time between tokens (default 5)
   --tokens N          tokens of an answer (default 32)
+  --journal N         requests that the journal keeps (default 5000)
   --exit-with-parent  exit when the standard input is closed
   --help              this text
 
@@ -50,15 +52,29 @@ The model name steers the answer. Parts are split by "-", parts that mean nothin
   rush     service_tier auto is served in priority     full   flex and priority are served in default
   untold   the answer does not name its service tier
   half     3 tokens, then a clean end without the events that end a stream
+  short    3 tokens, then the connection is closed politely in the middle of the answer
   html     200 with a page               badjson  200 with broken JSON
   reset    resets the connection         redirect 302 to /redirected
   early    the stream's headers go out before its first token
   nousage  leaves usage out              bomb     50 MB of JSON in 50 KB of gzip
-For a whole answer, x, stall and half send half of the body.
+For a whole answer, x, stall, half and short send half of the body.
+
+A prompt that begins with "[usage IN OUT]" or "[usage IN OUT CACHED]" has IN prompt tokens, CACHED of them read
+from a cache, and is answered with OUT tokens.
 
 Tools are called when the last message is the user's; response_format is answered with JSON that fits the
 schema. Prompt tokens are 3, and for each message 3 and a quarter of its characters rounded up, and a
 quarter of the tools' JSON. Completion tokens are the tokens sent.
+
+POST /control    switches a fault of a model on or off while the simulator runs, for requests from then on:
+  model              the model, without a provider
+  fault              parts as above, such as "e503-l0": the model behaves as if its name ended with them;
+                     null ends it
+  share              0.5: every other request has it (default 1, all)
+  until_ms           when it ends by itself, in milliseconds since 1970 (default: never)
+  retry_after        the header retry-after of errors, as written ("5", "-1", "soon")
+  retry_after_date_s the same as a date, so many seconds from each answer on
+GET /control     the faults, and how many requests each has hit
 
 GET /journal     what was asked and sent; ?contains=TEXT (in the body), ?model=NAME, ?limit=N
 DELETE /journal  empties it
@@ -88,6 +104,7 @@ function options() {
         "ttft-ms": { type: "string", default: "20" },
         "itl-ms": { type: "string", default: "5" },
         tokens: { type: "string", default: "32" },
+        journal: { type: "string", default: "5000" },
         "exit-with-parent": { type: "boolean", default: false },
         help: { type: "boolean", default: false },
       },
@@ -103,6 +120,7 @@ function options() {
   return {
     port: number("port", values.port, 65_535),
     exitWithParent: values["exit-with-parent"],
+    kept: Math.max(1, number("journal", values.journal, 100_000)),
     defaults: {
       ttft: number("ttft-ms", values["ttft-ms"], 3_600_000),
       itl: number("itl-ms", values["itl-ms"], 3_600_000),
@@ -111,14 +129,16 @@ function options() {
   };
 }
 
-const { port, exitWithParent, defaults } = options();
-const journal = new Journal();
+const { port, exitWithParent, kept, defaults } = options();
+const journal = new Journal(kept);
+const control = new Control();
 
 function handle(req, res) {
   const cut = req.url.indexOf("?");
   const path = cut < 0 ? req.url : req.url.slice(0, cut);
   const query = new URLSearchParams(cut < 0 ? "" : req.url.slice(cut));
   if (path === "/journal" || path === "/stats") return inspect(req, res, path, query);
+  if (path === "/control") return void steer(req, res);
   const provider = providerOf(req.method, path, query);
   const entry = journal.begin(req, path, provider.format);
   res.once("close", () => entry.closed(res.writableFinished));
@@ -149,6 +169,26 @@ function inspect(req, res, path, query) {
   res.end(JSON.stringify(body));
 }
 
+/** What is wrong is refused before anything changes. */
+async function steer(req, res) {
+  const answer = (status, body) => {
+    res.writeHead(status, { "content-type": "application/json" });
+    res.end(JSON.stringify(body));
+  };
+  try {
+    if (req.method === "POST") {
+      const parts = [];
+      for await (const part of req) parts.push(part);
+      control.set(parse(Buffer.concat(parts).toString()));
+    } else if (req.method !== "GET") {
+      throw new Refusal(405, "GET or POST");
+    }
+    answer(200, control.list());
+  } catch (error) {
+    answer(error instanceof Refusal ? error.status : 500, { error: { message: error.message } });
+  }
+}
+
 function read(req, res, entry, provider, route) {
   const parts = [];
   let bytes = 0;
@@ -170,7 +210,10 @@ function read(req, res, entry, provider, route) {
       if (typeof model !== "string" || model === "") throw new Refusal(400, "you must provide a model parameter");
       entry.model = model;
       entry.stream = route.make === undefined && (route.stream ?? body.stream === true);
-      answer(res, entry, route, { model, body, headers: req.headers }, planOf(model, defaults));
+      const set = control.of(model, Date.now());
+      entry.retryAfter = set?.retryAfter ?? null;
+      const plan = planOf(set === null ? model : `${model}-${set.fault}`, defaults);
+      answer(res, entry, route, { model, body, headers: req.headers }, plan);
     } catch (error) {
       refuse(res, entry, error);
     }
@@ -191,6 +234,7 @@ function parse(text) {
 function answer(res, entry, route, asked, plan) {
   const { format, stream } = entry;
   const question = route.make === undefined ? format.read(asked.body, asked) : null;
+  if (question !== null) plan = told(question, plan);
   if (plan.status !== null) {
     return later(res, plan.whole ?? 0, () => refuse(res, entry, format.told(plan.status, entry.key)));
   }
@@ -201,6 +245,7 @@ function answer(res, entry, route, asked, plan) {
     return later(res, plan.whole ?? plan.ttft, () => sendJson(res, entry, 200, body, route.headers?.(asked.body)));
   }
   const made = answerTo(question, plan);
+  entry.usage = made.usage;
   if (stream) return sendStream(res, entry, plan, format.script(made, asked, plan));
   later(res, plan.wholeAfter, () => sendWhole(res, entry, plan, format.whole(made, asked, plan)));
 }
@@ -211,8 +256,14 @@ function refuse(res, entry, error) {
     error = errorFor(500);
   }
   if (res.headersSent) return void res.destroy();
-  const headers = [...(entry.format.errorHeaders?.(error) ?? []), ...(error.status === 429 ? ["retry-after", "1"] : [])];
+  const headers = [...(entry.format.errorHeaders?.(error) ?? []), ...retryAfter(entry, error)];
   sendJson(res, entry, error.status, entry.format.refused(error, entry), headers);
+}
+
+/** What the control says; a 429 asks for a second where it says nothing. */
+function retryAfter({ retryAfter: said }, { status }) {
+  if (said !== null) return ["retry-after", said];
+  return status === 429 ? ["retry-after", "1"] : [];
 }
 
 const server = http.createServer(

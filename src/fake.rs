@@ -86,7 +86,7 @@ impl Upstream for Fake {
             answer: (),
         })
     }
-    async fn prime(&self, tap: Tap, _: Millis) -> (Tap, Primed) {
+    async fn prime(&self, tap: Tap, _: Millis, _: Millis) -> (Tap, Primed) {
         (tap, Primed::Broken)
     }
     fn drop_stream(&self) {}

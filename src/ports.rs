@@ -52,6 +52,8 @@ pub struct Outgoing {
     pub body: Option<Vec<u8>>,
     /// Milliseconds until the answer's headers must be there.
     pub first_byte: Millis,
+    /// Milliseconds that the rest of a whole answer may be silent.
+    pub idle: Millis,
     /// Milliseconds for the whole answer, unless it is a stream.
     pub total: Millis,
     /// Largest answer that is read whole, in bytes.
@@ -110,8 +112,10 @@ pub enum StreamEnd {
 /// How far a stream came before anything of it went to the client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Primed {
-    /// It has begun, has failed, or has been waited for long enough.
+    /// It has begun, has failed, or has been held back for long enough.
     Ready,
+    /// It was silent for too long.
+    Silent,
     /// It is over.
     Ended,
     /// It broke off.
@@ -127,8 +131,9 @@ pub trait Upstream: Sized {
     /// Asks.
     async fn send(&self, request: Outgoing) -> Result<Incoming<Self::Answer>, NoAnswer>;
     /// Reads a stream until the tap says that it has begun or failed, for at most `hold`, and within bounds of
-    /// bytes and chunks. What was read waits, as the tap gave it, for [`Upstream::relay`].
-    async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed);
+    /// bytes and chunks. It may be silent for `idle`, if that is less. What was read waits, as the tap gave it,
+    /// for [`Upstream::relay`].
+    async fn prime(&self, tap: Tap, hold: Millis, idle: Millis) -> (Tap, Primed);
     /// Lets go of the request under way, or of its stream, which will not be relayed.
     fn drop_stream(&self);
     /// The same event with an upstream of its own, for a second request at the same time.

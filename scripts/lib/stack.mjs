@@ -24,12 +24,12 @@ const DEMO_CONFIG = {
 const STOP_GRACE_MS = 3000;
 
 /**
- * Starts the simulated provider and resolves when it listens.
+ * Starts the simulated provider and resolves when it listens. `args` are further options of it.
  * @returns {Promise<{url: string, pid: number, exited: Promise<unknown>, stop: () => Promise<void>}>}
  */
-export async function startSimulator({ detached = false } = {}) {
+export async function startSimulator({ detached = false, args = [] } = {}) {
   // The pipe on its standard input closes with this process, however that ends.
-  const argv = [path.join(ROOT, "scripts/simulator.mjs"), "--port", "0", "--exit-with-parent"];
+  const argv = [path.join(ROOT, "scripts/simulator.mjs"), "--port", "0", "--exit-with-parent", ...args];
   const child = spawn(process.execPath, argv, { stdio: ["pipe", "pipe", "inherit"], detached });
   const exited = new Promise((resolve) => child.once("exit", (code, signal) => resolve({ code, signal })));
   const killAtExit = () => child.kill("SIGKILL");

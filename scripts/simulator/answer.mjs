@@ -82,13 +82,22 @@ export function readPrompt({ model, messages, toolsText }) {
   return { tokens, seed };
 }
 
+/** The plan, with the tokens that the prompt asks for: "[usage IN OUT]" or "[usage IN OUT CACHED]". */
+export function told({ messages }, plan) {
+  const first = messages.find(({ texts }) => texts.length > 0)?.texts[0] ?? "";
+  const [, input, output, cached] = /^\[usage (\d{1,7}) (\d{1,5})(?: (\d{1,7}))?\]/.exec(first) ?? [];
+  if (input === undefined) return plan;
+  return { ...plan, prompt: Number(input), tokens: Number(output), cached: Number(cached ?? plan.cached) };
+}
+
 /**
  * Makes the answer: `id` (16 characters), the prompt's tokens and the choices. A choice has `blocks`, each
  * `{kind: "thinking" | "text" | "call", id, name, text}`, and `steps`, its tokens: `{block, text}` in the order
  * in which they are streamed. `finish` is "stop", "length" or "tools"; `stopped` is the stop text that was met.
  */
 export function answerTo(asked, plan) {
-  const { tokens, seed } = readPrompt(asked);
+  const { tokens: counted, seed } = readPrompt(asked);
+  const tokens = plan.prompt ?? counted;
   const tools = toolsToCall(asked, plan);
   const choices = [];
   for (let index = 0; index < asked.n; index += 1) {

@@ -1,6 +1,5 @@
 // What the simulator saw and did, for tests to look into.
 
-const KEPT_REQUESTS = 5_000;
 /** A longer body is not kept: `body` is then null and `body_bytes` still says how long it was. */
 const KEPT_BODY_BYTES = 16 * 1024;
 /** Timestamps kept per request, so that one endless stream cannot fill the memory. */
@@ -25,6 +24,10 @@ class Entry {
     this.chunks = [];
     this.ended = null;
     this.endedAt = null;
+    /** What the answer says of its tokens. */
+    this.usage = null;
+    /** The header of an error that asks for a pause, where the control says so. */
+    this.retryAfter = null;
   }
 
   keepBody(text, bytes) {
@@ -72,7 +75,7 @@ class Entry {
     return {
       id: this.id, at_ms: this.at, method: this.method, path: this.path, model: this.model, stream: this.stream,
       headers: headersOf(this.rawHeaders), body, body_bytes: this.bytes, status: this.status,
-      chunks_sent: this.chunks, ended: this.ended, ended_at_ms: this.endedAt,
+      chunks_sent: this.chunks, ended: this.ended, ended_at_ms: this.endedAt, usage: this.usage,
     };
   }
 }
@@ -88,7 +91,9 @@ function headersOf(raw) {
 }
 
 export class Journal {
-  constructor() {
+  /** @param {number} kept  how many requests are kept, the newest */
+  constructor(kept) {
+    this.kept = kept;
     this.requests = 0;
     this.open = 0;
     this.streamsDone = 0;
@@ -101,7 +106,7 @@ export class Journal {
     this.open += 1;
     const entry = new Entry(this, `req_${this.requests}`, req, path, format);
     this.ring[this.next] = entry;
-    this.next = (this.next + 1) % KEPT_REQUESTS;
+    this.next = (this.next + 1) % this.kept;
     return entry;
   }
 

@@ -15,7 +15,7 @@ const NUMBERS = {
   w: ["written", 1_000_000],
 };
 const FAULTS = new Set([
-  "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb",
+  "hang", "stall", "html", "half", "nousage", "reset", "badjson", "redirect", "bomb", "short",
 ]);
 /** How service tiers are given: all asks are priority's, no room for any, not told. */
 const TIERS = new Set(["rush", "full", "untold"]);

@@ -5,8 +5,10 @@ import { promisify } from "node:util";
 import { gzip } from "node:zlib";
 import { bombAnswer } from "./answer.mjs";
 
-/** Where the faults `stall` and `half` leave a stream. */
+/** Where the faults `stall`, `half` and `short` leave a stream. */
 const FAULT_AFTER_TOKENS = 3;
+/** Faults that end an answer before its end. */
+const BREAKING = new Set(["stall", "half", "short"]);
 /** A cut waits this long at least, so that the tokens before it have left. */
 const CUT_AFTER_MS = 5;
 /** Tokens that are overdue go out in one write, but not more than these. */
@@ -34,6 +36,12 @@ export function later(res, ms, run) {
   if (ms <= 0) return void run();
   const timer = setTimeout(run, ms);
   res.once("close", () => clearTimeout(timer));
+}
+
+/** Closes the connection in the middle of the answer, with a FIN. */
+function hangUp(res, entry) {
+  entry.end("cut");
+  res.socket?.end();
 }
 
 function reset(res, entry) {
@@ -103,13 +111,13 @@ function bombOf(format, stream) {
 
 /** The whole answer in one body. */
 export function sendWhole(res, entry, plan, body) {
-  const breaks = plan.cut !== null || plan.fault === "stall" || plan.fault === "half";
+  const breaks = plan.cut !== null || BREAKING.has(plan.fault);
   if (!breaks) return sendJson(res, entry, 200, body);
 
   const bytes = Buffer.from(JSON.stringify(body));
   const half = bytes.subarray(0, bytes.length >> 1);
   entry.status = 200;
-  // `half` ends properly as far as HTTP can tell; the other two promise more than they send.
+  // `half` ends properly as far as HTTP can tell; the others promise more than they send.
   const length = plan.fault === "half" ? half.length : bytes.length;
   res.writeHead(200, [...headersFor(entry, "application/json"), "content-length", String(length)]);
   if (plan.fault === "half") {
@@ -118,6 +126,7 @@ export function sendWhole(res, entry, plan, body) {
   } else {
     res.write(half);
     if (plan.fault === "stall") entry.hang();
+    else if (plan.fault === "short") later(res, CUT_AFTER_MS, () => hangUp(res, entry));
     else later(res, CUT_AFTER_MS, () => reset(res, entry));
   }
 }
@@ -129,7 +138,7 @@ export function sendWhole(res, entry, plan, body) {
  */
 export function sendStream(res, entry, plan, script) {
   const { format } = entry;
-  const endsEarly = plan.fault === "half" || plan.fault === "stall";
+  const endsEarly = BREAKING.has(plan.fault);
   const isCut = plan.cut !== null && plan.cut <= script.count;
   const fails = plan.failAfter !== null && plan.failAfter <= script.count;
   const whole = !endsEarly && !isCut && !fails;
@@ -147,6 +156,9 @@ export function sendStream(res, entry, plan, script) {
     if (plan.fault === "stall") {
       if (text !== "") write(text);
       entry.hang();
+    } else if (plan.fault === "short") {
+      if (text !== "") write(text);
+      later(res, CUT_AFTER_MS, () => hangUp(res, entry));
     } else if (isCut) {
       if (text !== "") write(text);
       else res.flushHeaders();

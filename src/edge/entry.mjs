@@ -92,9 +92,10 @@ const MOST_DROPPED = 32 * 1024 * 1024;
 
 /**
  * Reads the body of a request or response up to `cap` bytes; null if it is longer, after taking in up to
- * `drop` bytes more. Content-length is believed only where the body cannot be compressed.
+ * `drop` bytes more. Content-length is believed only where the body cannot be compressed. `moved` is called
+ * for each piece of a body whose length is not declared.
  */
-async function readAll(message, declared, cap, drop = 0) {
+async function readAll(message, declared, cap, { drop = 0, moved } = {}) {
   if (declared > 0 && declared <= cap) return new Uint8Array(await message.arrayBuffer());
   const { body } = message;
   if (!body) return new Uint8Array(0);
@@ -105,6 +106,7 @@ async function readAll(message, declared, cap, drop = 0) {
   const chunks = [];
   let size = 0;
   for await (const chunk of body) {
+    moved?.();
     size += chunk.byteLength;
     if (size > cap + drop) return null;
     if (size <= cap) chunks.push(chunk);
@@ -172,7 +174,7 @@ class Exchange {
   async body(cap) {
     const declared = Number(this.request.headers.get("content-length")) || 0;
     try {
-      return await readAll(this.request, declared, cap, MOST_DROPPED);
+      return await readAll(this.request, declared, cap, { drop: MOST_DROPPED });
     } catch {
       return undefined; // the client broke off
     }
@@ -206,10 +208,11 @@ class Exchange {
   }
 
   /**
-   * Asks upstream, without a body by GET. Resolves to this exchange with `status`, `answerHead` and, unless it is a stream,
-   * `answer`; status 0 and `flag` say that nothing usable came.
+   * Asks upstream, without a body by GET. Resolves to this exchange with `status`, `answerHead` and, unless it is a
+   * stream, `answer`; status 0 and `flag` say that nothing usable came. Of a whole answer, a body whose length is
+   * declared may take `idleMs` after the headers, and any other may be silent for that long.
    */
-  async send(url, headers, body, firstByteMs, totalMs, cap) {
+  async send(url, headers, body, firstByteMs, idleMs, totalMs, cap) {
     this.status = 0;
     this.flag = 0;
     this.upstream = null;
@@ -221,12 +224,13 @@ class Exchange {
     const started = Date.now();
     let late = false;
     let headersIn = false;
+    let moved = started;
     // One timer for everything that takes time: first it looks after the client (a listener for each of
     // many quick answers costs a tenth of the whole request), then it waits for the limits.
     let timer;
     const look = () => {
       const passed = Date.now() - started;
-      const limit = headersIn ? totalMs : Math.min(firstByteMs, totalMs);
+      const limit = Math.min(totalMs, headersIn ? moved - started + idleMs : firstByteMs);
       if (passed >= limit) {
         late = true;
         abort.abort();
@@ -242,13 +246,19 @@ class Exchange {
         ? await this.infer(url, body, abort.signal)
         : await fetch(url, { method, headers: record(headers), body, redirect: "manual", signal: abort.signal });
       headersIn = true;
+      moved = Date.now();
       const h = response.headers;
       const type = h.get("content-type") ?? "";
       if (response.ok && (type.startsWith("text/event-stream") || type.startsWith("application/vnd.amazon.eventstream"))) {
         this.upstream = response.body;
       } else {
         const length = h.get("content-encoding") === null ? Number(h.get("content-length")) || 0 : 0;
-        this.answer = await readAll(response, length, cap);
+        // The timer that waits for headers may be far off by now.
+        if (this.watching) {
+          clearTimeout(timer);
+          timer = setTimeout(look, Math.min(idleMs, started + totalMs - moved));
+        }
+        this.answer = await readAll(response, length, cap, { moved: () => (moved = Date.now()) });
         if (this.answer === null) {
           abort.abort();
           return this.fail(FLAGS.tooLarge, "answer too large");
@@ -299,20 +309,25 @@ class Exchange {
   /**
    * Reads the stream until the tap says that its answer has begun, or will never, or for `waitMs`, `most`
    * bytes or `chunks` chunks. What came waits for relay(), as the tap gave it. Resolves to 0, or to how it
-   * ended: 1 at its end, 2 client gone, 3 broken off.
+   * ended: 1 at its end, 2 client gone, 3 broken off, 4 silent for `idleMs`.
    */
-  async prime(tap, waitMs, most, chunks) {
+  async prime(tap, waitMs, idleMs, most, chunks) {
     this.watch();
     const reader = (this.reader = this.upstream.getReader());
     this.first = [];
     this.reading = null;
+    const until = Date.now() + waitMs;
     let timer;
-    const waited = new Promise((resolve) => (timer = setTimeout(resolve, waitMs, null)));
+    const after = (ms) => new Promise((resolve) => (timer = setTimeout(resolve, ms, null)));
+    // One timer does, unless it may be silent for less than it is held back.
+    const waited = idleMs < waitMs ? null : after(waitMs);
     try {
       for (let size = 0; size < most && this.first.length < chunks; ) {
         this.reading = reader.read();
-        const read = await Promise.race([this.reading, waited]);
-        if (read === null) return 0; // the read goes on; relay() awaits it
+        const read = await Promise.race([this.reading, waited ?? after(Math.min(idleMs, until - Date.now()))]);
+        // The read goes on; relay() awaits it.
+        if (read === null) return waited || Date.now() >= until ? 0 : 4;
+        if (!waited) clearTimeout(timer);
         this.reading = null;
         if (read.done) {
           this.ended = true;

@@ -37,6 +37,7 @@ extern "C" {
         headers: &str,
         body: Option<js_sys::Uint8Array>,
         first_byte: f64,
+        idle: f64,
         total: f64,
         cap: u32,
     ) -> js_sys::Promise;
@@ -51,7 +52,7 @@ extern "C" {
     #[wasm_bindgen(method, getter)]
     fn kept(this: &Exchange) -> String;
     #[wasm_bindgen(method)]
-    fn prime(this: &Exchange, tap: &JsValue, wait: f64, most: u32, chunks: u32) -> js_sys::Promise;
+    fn prime(this: &Exchange, tap: &JsValue, wait: f64, idle: f64, most: u32, chunks: u32) -> js_sys::Promise;
     #[wasm_bindgen(method)]
     fn beside(this: &Exchange) -> Exchange;
     #[wasm_bindgen(method, js_name = drop)]
@@ -214,7 +215,7 @@ impl Upstream for World {
     async fn send(&self, request: Outgoing) -> Result<Incoming<Outside>, NoAnswer> {
         let headers = flat(request.headers.iter().map(|(n, v)| (*n, v.as_str())));
         let body = request.body.as_deref().map(js_sys::Uint8Array::from);
-        let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.total), cap(request.cap));
+        let sent = self.0.send(&request.url, &headers, body, ms(request.first_byte), ms(request.idle), ms(request.total), cap(request.cap));
         if outcome(&sent).await.is_undefined() {
             return Err(NoAnswer::Broken);
         }
@@ -251,12 +252,13 @@ impl Upstream for World {
         })
     }
 
-    async fn prime(&self, tap: Tap, hold: Millis) -> (Tap, Primed) {
-        let (tap, end) = lend(tap, |handle| self.0.prime(handle, ms(hold), PRIME_BYTES, PRIME_CHUNKS)).await;
+    async fn prime(&self, tap: Tap, hold: Millis, idle: Millis) -> (Tap, Primed) {
+        let (tap, end) = lend(tap, |handle| self.0.prime(handle, ms(hold), ms(idle), PRIME_BYTES, PRIME_CHUNKS)).await;
         let primed = match end {
             Some(0.0) => Primed::Ready,
             Some(1.0) => Primed::Ended,
             Some(2.0) => Primed::ClientGone,
+            Some(4.0) => Primed::Silent,
             _ => Primed::Broken,
         };
         (tap, primed)

@@ -15,7 +15,7 @@ use super::outgoing::{Prepared, Unsent, prepare, sign_with};
 use super::read::Call;
 use super::relay::cost;
 use super::route::Order;
-use super::settle::Held;
+use super::settle::{self, Held};
 use crate::isolate::{Busy, Isolate, KnownConfig};
 use crate::ports::World;
 use hedge::{Came, Hedge, Raced, Second, race};
@@ -27,11 +27,11 @@ use tollgate_core::catalog::Auth;
 use tollgate_core::config::Config;
 use tollgate_core::dialect::tap::Wanted;
 use tollgate_core::failure::Failure;
-use tollgate_core::ids::TenantId;
+use tollgate_core::ids::{PermitId, TenantId};
 use tollgate_core::keyring::{Ring, Verdict};
 use tollgate_core::plan::Target;
 use tollgate_core::protocol::Attempt;
-use tollgate_core::retry::{Attempts, Left, Step};
+use tollgate_core::retry::{Attempts, Left, Signal, Step};
 use tollgate_core::sse::Bill;
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
@@ -91,6 +91,8 @@ struct Question<'a> {
     hold: Millis,
     /// Where the worker runs.
     region: String,
+    /// The permit, where breakers want to hear of failures.
+    permit: Option<PermitId>,
 }
 
 impl Question<'_> {
@@ -124,8 +126,11 @@ pub async fn attempt<W: World + Clone + 'static>(
     if let Some(hedge) = config.retry.hedge {
         isolate.may_hedge(&tenant, hedge.max_percent);
     }
-    let question = Question { tenant, known: &known, call: &call, clamp, tokens, deadline, keep, hold, region };
+    let permit = held.id().filter(|_| config.breaker.enabled);
+    let question = Question { tenant, known: &known, call: &call, clamp, tokens, deadline, keep, hold, region, permit };
     let attempts = Attempts::new(config.retry, deadline);
+    let probes = held.probe().is_some_and(|probed| order.targets.front().is_some_and(|first| first.name() == probed));
+    let attempts = if probes { attempts.probing() } else { attempts };
     let mut tries = Tries { held, order, attempts, lines: Vec::new(), misses: Vec::new() };
     let mut next = tries.order.targets.pop_front();
     while let Some(target) = next {
@@ -202,7 +207,7 @@ impl Tries {
 }
 
 /// Asks a target, again or with other keys where that may help. If all is in vain: the next target, if any.
-async fn ask_target<W: World + Clone>(
+async fn ask_target<W: World + Clone + 'static>(
     world: &W,
     isolate: &Isolate,
     question: &Question<'_>,
@@ -291,6 +296,10 @@ async fn ask_target<W: World + Clone>(
         let other = if class.row().key && !tried.is_empty() { isolate.choose_key(&ring, &tried, now, facts.seed) } else { None };
         let (left, random) = (tries.left(other.is_some()), chance(world));
         let step = isolate.retries(&question.tenant, |budget| tries.attempts.next(now, class, wait, random, left, budget));
+        // Whatever comes next may take long, and until then others would run into the same fault.
+        if let Some(permit) = question.permit.filter(|_| step != Step::Stop && class.row().signal == Signal::Failure) {
+            settle::failed(world, &question.tenant, permit, &tries.lines);
+        }
         // What it may have cost is held beside the next attempt, or there is none.
         if charged && !tries.room(world, question, &target, step).await {
             return Err(None);

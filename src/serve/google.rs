@@ -57,6 +57,7 @@ async fn fetch<W: Clock + Event + Upstream + Vault>(world: &W, isolate: &Isolate
             ],
             body: Some(exchange(&claim, &signature).into_bytes()),
             first_byte: WAIT,
+            idle: WAIT,
             total: WAIT,
             cap: MAX_ANSWER,
         })

@@ -132,6 +132,7 @@ pub fn prepare(
         headers,
         body: Some(words.body),
         first_byte: i64::from(timeouts.first_byte_ms).min(left),
+        idle: i64::from(timeouts.idle_ms),
         total: left,
         cap: MAX_ANSWER,
     };
@@ -159,7 +160,7 @@ pub fn page(
     if format == Dialect::Anthropic {
         headers.push(("anthropic-version", ANTHROPIC_VERSION.to_owned()));
     }
-    let request = Outgoing { url: base.join(path), headers, body: None, first_byte: limit, total: limit, cap };
+    let request = Outgoing { url: base.join(path), headers, body: None, first_byte: limit, idle: limit, total: limit, cap };
     Ok(Ask { request, auth: row.auth(), wire, dropped: Dropped::default() })
 }
 

@@ -7,16 +7,19 @@ use crate::ports::World;
 use std::rc::Rc;
 use tollgate_core::config::DecisionPolicy;
 use tollgate_core::degrade::Degrade;
-use tollgate_core::ids::TenantId;
+use tollgate_core::ids::{PermitId, TenantId};
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Command, Hold, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
+use tollgate_core::retry::Signal;
 use tollgate_core::route::{Decision, Inputs, Record};
 use tollgate_core::savings::{Origin, Saved, Story};
 use tollgate_core::units::Millis;
 
 /// A sender that has not come back after this long is taken for dead.
 const SENDER_LIFE: Millis = 10_000;
+/// Reports of requests that failed wait no longer than this: until they are heard, others run into the same fault.
+const URGENT: Millis = 10;
 /// Pauses before each further try to deliver reports, in milliseconds.
 const PAUSES: [Millis; 4] = [50, 200, 800, 2_000];
 
@@ -139,17 +142,24 @@ impl Held {
     /// Tells how the attempts ended.
     pub fn settle<W: World + Clone + 'static>(self, world: &W, isolate: &Rc<Isolate>, attempts: Vec<Attempt>) {
         let Some(permit) = self.permit else { return };
-        let within = permit.report_within;
+        let failed = attempts.last().is_some_and(|a| a.class().row().signal == Signal::Failure);
+        let within = if failed { permit.report_within.min(URGENT) } else { permit.report_within };
         // What was released was never decided on.
         let saved = self.note.saved(&attempts).filter(|_| !attempts.is_empty());
         let record = self.note.record(&permit.key, &attempts);
         let report = Report { saved, record, ..report(permit, attempts) };
         let now = world.now();
         let sends_by = now.plus(within).plus(SENDER_LIFE);
-        if isolate.enqueue(&self.tenant, report, now, sends_by) {
+        // A sender that is about to send takes it along, but not soon enough.
+        if isolate.enqueue(&self.tenant, report, now, sends_by) || failed {
             let (sender, isolate, tenant) = (world.clone(), Rc::clone(isolate), self.tenant);
             world.later(async move { deliver(&sender, &isolate, &tenant, within).await });
         }
+    }
+
+    /// The permit's number.
+    pub fn id(&self) -> Option<PermitId> {
+        self.permit.as_ref().map(|permit| permit.id)
     }
 
     /// Nothing was sent.
@@ -164,6 +174,11 @@ pub fn degraded<W: World + Clone + 'static>(world: &W, caller: &Caller, steps: &
         let steps = steps.taken().iter().map(|(rule, step)| (rule.clone(), (*step).to_owned())).collect();
         tell(world, &caller.tenant, Command::Degraded { key_hash: caller.key_hash.to_string(), steps });
     }
+}
+
+/// Tells the breakers of attempts that failed, while the request goes on.
+pub fn failed<W: World + Clone + 'static>(world: &W, tenant: &TenantId, permit: PermitId, attempts: &[Attempt]) {
+    tell(world, tenant, Command::Failed { permit, attempts: attempts.to_vec() });
 }
 
 /// Tells the counters, when they can be asked again, that a request passed without them.

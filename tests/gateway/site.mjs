@@ -46,14 +46,17 @@ export const worstCase = (body) => Buffer.byteLength(JSON.stringify(body)) * PRI
  * @param {Record<string, string | undefined>} [options.env]  variables; undefined unsets one. Cron checks no provider
  *   unless TOLLGATE_HEALTH_INTERVAL_S is set: tests count what providers are asked.
  * @param {(simulatorUrl: string) => object} [options.providers]  more providers
+ * @param {(simulatorUrl: string) => object} [options.fromSimulator]  variables that name its address
  * @param {object} [options.gateway]  more options of startGateway
+ * @param {string[]} [options.simulator]  more options of the simulated provider
  * @param {string} [options.stateDir]  folder for the state, removed at the end; one below the system's by default
  */
-export async function openSite({ env = {}, providers = () => ({}), gateway: more = {}, stateDir } = {}) {
+export async function openSite({ env = {}, providers = () => ({}), fromSimulator = () => ({}), gateway: more = {}, simulator: args = [], stateDir } = {}) {
   stateDir ??= await mkdtemp(path.join(os.tmpdir(), "tollgate-"));
-  const simulator = await startSimulator();
+  const simulator = await startSimulator({ args });
   const rows = JSON.stringify(providers(simulator.url));
-  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...SECRETS, TOLLGATE_LOG: "requests", TOLLGATE_HEALTH_INTERVAL_S: "0", ...env };
+  const rest = { ...SECRETS, TOLLGATE_LOG: "requests", TOLLGATE_HEALTH_INTERVAL_S: "0", ...fromSimulator(simulator.url), ...env };
+  const vars = { ...withSimulator({ TOLLGATE_PROVIDERS: rows }, simulator.url), ...rest };
   const site = new Site(simulator, { bundleDir: path.join(ROOT, "build"), stateDir, env: vars, ...more });
   try {
     await site.start();
@@ -121,6 +124,12 @@ class Site {
   async journal(query = {}) {
     const answer = await call(`${this.simulator.url}/journal?${new URLSearchParams(query)}`);
     return JSON.parse(answer.text).requests;
+  }
+
+  /** Switches a fault of the simulated provider on or off; fields as in its --help. */
+  async fault(fields) {
+    const answer = await call(`${this.simulator.url}/control`, { method: "POST", body: fields });
+    assert.equal(answer.status, 200, answer.text);
   }
 
   /** The newest request for a model, once it has ended there. */

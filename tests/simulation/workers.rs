@@ -122,6 +122,10 @@ impl World {
         let mut attempts: Vec<Attempt> = Vec::new();
         let mut tokens = bound;
         for n in 0..count {
+            if n > 0 && self.chance.one_in(3) {
+                // Whether it is heard or not, each attempt counts once.
+                self.turn(Input::Message(Command::Failed { permit: permit.id, attempts: attempts.clone() }))?;
+            }
             if n > 0 && self.chance.one_in(2) {
                 // Room for another attempt at its worst, beside what the others cost.
                 let asks = Command::Extend { permit: permit.id, attempts: attempts.clone() };

@@ -23,6 +23,9 @@ use serde::{Deserialize, Serialize};
 
 /// Slots of the window.
 const SLOTS: i64 = 6;
+/// Requests of late that are looked at by themselves: where half of them fail, an hour of good answers before
+/// must not hide it. 31 at most, for the bits.
+const RECENT: u32 = 20;
 /// A probe of which nothing was heard for this long is lost, and the next one is handed out.
 pub const PROBE_LIFE: Millis = 60_000;
 
@@ -43,6 +46,9 @@ pub struct Breaker {
     /// What the window saw: number of the slot, attempts, failures.
     #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
     window: Vec<(i64, u32, u32)>,
+    /// The last [`RECENT`] attempts, the last of all in the lowest bit, 1 if it failed, below a leading 1.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    recent: u32,
 }
 
 /// What a breaker is doing.
@@ -164,6 +170,9 @@ impl Breaker {
         }
         let slot = now.0.saturating_mul(SLOTS).checked_div_euclid(policy.window().max(1)).unwrap_or(0);
         self.window.retain(|(n, ..)| *n > slot.saturating_sub(SLOTS) && *n <= slot);
+        if self.window.is_empty() {
+            self.recent = 0;
+        }
         match self.window.last_mut() {
             Some((n, all, bad)) if *n == slot => {
                 *all = all.saturating_add(1);
@@ -173,8 +182,12 @@ impl Breaker {
         }
         let sum = |of: fn(&(i64, u32, u32)) -> u32| self.window.iter().fold(0_u64, |sum, slot| sum.saturating_add(u64::from(of(slot))));
         let (all, bad) = (sum(|s| s.1), sum(|s| s.2));
-        let many = all >= u64::from(policy.min_requests) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent));
-        if failed && (many || self.consecutive >= policy.consecutive_failures) {
+        // A target that has just come back is believed less.
+        let least = if self.opens > 0 { policy.min_requests.div_ceil(2) } else { policy.min_requests };
+        let many =
+            |all: u64, bad: u64| all >= u64::from(least) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent));
+        let (of_late, bad_of_late) = self.look_back(failed);
+        if failed && (many(all, bad) || many(of_late, bad_of_late) || self.consecutive >= policy.consecutive_failures) {
             self.open(policy, now, wait);
         } else if now.since(self.closed_at) > i64::from(policy.max_cooldown_s).saturating_mul(1_000) {
             // It was well for long: the next time is the first again.
@@ -182,11 +195,21 @@ impl Breaker {
         }
     }
 
+    /// One more attempt: how many are looked back at now, and how many of those failed.
+    fn look_back(&mut self, failed: bool) -> (u64, u64) {
+        let all = self.recent.max(1).ilog2().saturating_add(1).min(RECENT);
+        let mark = 1_u32.checked_shl(all).unwrap_or(0);
+        let bits = ((self.recent << 1) | u32::from(failed)) & mark.saturating_sub(1);
+        self.recent = mark | bits;
+        (u64::from(all), u64::from(bits.count_ones()))
+    }
+
     fn open(&mut self, policy: &BreakerPolicy, now: Timestamp, wait: Millis) {
         self.opens = self.opens.saturating_add(1);
         self.state = State::Open { until: now.plus(policy.cooldown(self.opens).max(wait)) };
         self.consecutive = 0;
         self.window.clear();
+        self.recent = 0;
     }
 
     fn close(&mut self, now: Timestamp) {
@@ -194,6 +217,7 @@ impl Breaker {
         self.closed_at = now;
         self.consecutive = 0;
         self.window.clear();
+        self.recent = 0;
     }
 }
 

@@ -37,6 +37,74 @@ fn it_opens_within_ten_failures() {
 }
 
 #[test]
+fn a_storm_after_good_times_opens_it_as_soon() {
+    // Every other request fails after an hour of twenty good ones a second: the window of 30 seconds is full
+    // of those.
+    let mut breaker = Breaker::default();
+    let mut now = 0;
+    for _ in 0..72_000 {
+        now += 50;
+        breaker.record(&policy(), Timestamp(now), permit(0), Class::Ok, 0);
+    }
+    let mut failures = 0;
+    for n in 0..40 {
+        now += 50;
+        let class = if n % 2 == 0 { Class::Ok } else { Class::Server };
+        failures += i32::from(class != Class::Ok);
+        breaker.record(&policy(), Timestamp(now), permit(0), class, 0);
+        if breaker.state() != State::Closed {
+            break;
+        }
+    }
+    assert_eq!((failures, breaker.opens()), (10, 1));
+}
+
+#[test]
+fn after_it_closed_half_the_volume_opens_it_again() {
+    let mut breaker = opened();
+    breaker.probe(Timestamp(5_000), permit(7));
+    breaker.record(&policy(), Timestamp(5_100), permit(7), Class::Ok, 0);
+    let mut well = breaker.clone();
+    let half = |breaker: &mut Breaker, from: i64| {
+        let class = |n: i64| if n % 2 == 0 { Class::Ok } else { Class::Server };
+        (0..20)
+            .take_while(|n| {
+                breaker.record(&policy(), Timestamp(from + n * 100), permit(9), class(*n), 0);
+                breaker.state() == State::Closed
+            })
+            .count()
+    };
+    assert_eq!(half(&mut breaker, 6_000), 5);
+    // When it was well for long, it is as before.
+    well.record(&policy(), Timestamp(126_000), permit(9), Class::Ok, 0);
+    assert_eq!(half(&mut well, 170_000), 9);
+}
+
+#[test]
+fn what_is_long_ago_does_not_count_as_of_late() {
+    // One request a minute, every other fails: ten of twenty, but over twenty minutes.
+    let mut breaker = Breaker::default();
+    for n in 0..100 {
+        let class = if n % 2 == 0 { Class::Ok } else { Class::Server };
+        breaker.record(&policy(), Timestamp(n * 60_000), permit(0), class, 0);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
+#[test]
+fn a_volume_above_twenty_is_waited_for() {
+    let policy = BreakerPolicy { min_requests: 100, consecutive_failures: 100, ..policy() };
+    let mut breaker = Breaker::default();
+    for n in 0..98 {
+        let class = if n % 2 == 0 { Class::Ok } else { Class::Server };
+        breaker.record(&policy, Timestamp(n * 10), permit(0), class, 0);
+        assert_eq!(breaker.state(), State::Closed, "after {n}");
+    }
+    (98..101).for_each(|n| breaker.record(&policy, Timestamp(n * 10), permit(0), Class::Server, 0));
+    assert!(matches!(breaker.state(), State::Open { .. }));
+}
+
+#[test]
 fn a_few_failures_among_many_do_not_open_it() {
     let mut breaker = Breaker::default();
     for n in 0..10_000 {
@@ -124,6 +192,7 @@ fn breakers_stay_readable() {
         r#"{"s":{"open":{"until":5}},"o":2}"#,
         r#"{"s":{"probing":{"permit":{"e":1,"s":7},"until":65000}},"o":1,"t":4}"#,
         r#"{"s":{"throttled":{"until":5}},"c":2,"w":[[285004800,3,2]]}"#,
+        r#"{"c":1,"w":[[285004800,3,2]],"r":13}"#,
     ] {
         let breaker: Breaker = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&breaker).unwrap(), text);

@@ -12,9 +12,9 @@ pub struct BreakerPolicy {
     pub enabled: bool,
     /// It opens after so many failures in a row, 1 to 100.
     pub consecutive_failures: u32,
-    /// It opens when this share of the requests in the window failed, 1 to 100 percent,
+    /// It opens when this share of the requests in the window, or of the last 20, failed, 1 to 100 percent,
     pub error_percent: u32,
-    /// … and the window has at least so many requests, 1 to 10,000.
+    /// … and they are at least so many requests, 1 to 10,000.
     pub min_requests: u32,
     /// Length of the window in seconds, 1 to 3,600.
     pub window_s: u32,
@@ -35,7 +35,7 @@ impl Default for BreakerPolicy {
             min_requests: 10,
             window_s: 30,
             cooldown_s: 2,
-            max_cooldown_s: 10,
+            max_cooldown_s: 6,
             max_retry_after_s: 60,
         }
     }

@@ -59,6 +59,14 @@ pub enum Command {
         /// All of its attempts so far.
         attempts: Vec<Attempt>,
     },
+    /// Attempts of this request failed, and it goes on elsewhere. Others need to know before it is over: its
+    /// answer may take minutes.
+    Failed {
+        /// Its permit.
+        permit: PermitId,
+        /// All of its attempts so far: told again, they count once.
+        attempts: Vec<Attempt>,
+    },
     /// These requests are over.
     Report {
         /// Each is applied once, however often it arrives.

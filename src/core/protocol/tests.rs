@@ -39,6 +39,9 @@ fn additions_to_version_1_stay_readable() {
     stays::<Command>(r#"{"complete":{"permit":{"e":1,"s":7},"answer":{"status":200,"headers":[["a","b"]],"body":"{}"}}}"#);
     stays::<Command>(r#"{"violations":{"from":1,"to":2}}"#);
     stays::<Command>(
+        r#"{"failed":{"permit":{"e":1,"s":7},"attempts":[{"provider":"p","model":"m","outcome":"error","status":500,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/m","latency_ms":3,"first_byte_ms":0}]}}"#,
+    );
+    stays::<Command>(
         r#"{"update_key":{"id":"k","name":"n","models":["m"],"expires_at":5,"never_expires":false,"critical":true,"metadata":{"a":"b"}}}"#,
     );
     let sparse: Command = serde_json::from_str(r#"{"update_key":{"id":"k"}}"#).unwrap();

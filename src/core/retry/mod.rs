@@ -87,6 +87,12 @@ impl Attempts {
         self.made = self.made.saturating_add(1);
     }
 
+    /// The first target is asked as a probe, which is one attempt and no more.
+    #[must_use]
+    pub fn probing(self) -> Attempts {
+        Attempts { same: self.policy.same_target, ..self }
+    }
+
     /// An attempt has failed; nothing of it has reached the client. `retry_after` is what the provider
     /// asked for, `random` are 64 random bits.
     pub fn next(
@@ -219,6 +225,16 @@ mod tests {
         let one = RetryPolicy { max_attempts: 1, ..policy };
         assert!(!Attempts::new(one, Timestamp(60_000)).may_hedge());
         assert!(!Attempts::new(RetryPolicy::default(), Timestamp(60_000)).may_hedge());
+    }
+
+    #[test]
+    fn a_probe_is_one_attempt() {
+        let mut attempts = Attempts::new(RetryPolicy::default(), Timestamp(60_000)).probing();
+        let mut budget = RetryBudget::default();
+        let left = Left { targets: true, ..LAST };
+        let steps: Vec<Step> = (0..3).map(|_| attempts.next(Timestamp(0), Class::Server, None, 0, left, &mut budget)).collect();
+        // The next target is asked as always.
+        assert_eq!(steps, [Step::Target, Step::Same(0), Step::Target]);
     }
 
     #[test]

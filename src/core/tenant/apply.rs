@@ -32,6 +32,7 @@ impl Ledger {
                 }
             }
             Fact::Extended { at, permit, holds } => self.extended(*at, config, *permit, holds),
+            Fact::Failed { at, permit, attempts } => self.health.failed(&config.breaker, *at, *permit, attempts),
             // A permit's lines stand side by side.
             Fact::Lines { lines } => lines.chunk_by(|a, b| a.permit == b.permit).for_each(|lines| self.apply_end(config, lines)),
             Fact::Crossed { at, account, percent, .. } => {

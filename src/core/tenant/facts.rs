@@ -45,6 +45,15 @@ pub enum Fact {
         /// By how much.
         holds: Vec<Hold>,
     },
+    /// Attempts under a permit failed that goes on.
+    Failed {
+        /// When.
+        at: Timestamp,
+        /// The permit.
+        permit: PermitId,
+        /// The attempts that were not told before.
+        attempts: Vec<Attempt>,
+    },
     /// Permits ended.
     Lines {
         /// One for each attempt.
@@ -230,6 +239,7 @@ impl Fact {
             Fact::Started { at, .. }
             | Fact::Credit { at, .. }
             | Fact::Extended { at, .. }
+            | Fact::Failed { at, .. }
             | Fact::Crossed { at, .. }
             | Fact::Probe { at, .. }
             | Fact::Feedback { at, .. } => *at,
@@ -273,6 +283,9 @@ pub struct Snapshot {
     /// Bits of the ids of requests that were judged, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub judged: Vec<u32>,
+    /// Attempts under permits under way that `targets` knows of already.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<(PermitId, usize)>,
 }
 
 /// What is known of a target.

@@ -9,7 +9,7 @@ use crate::config::{BreakerPolicy, Config, HedgeAfter, Route, Strategy, split_ta
 use crate::ids::PermitId;
 use crate::map::{Map as BTreeMap, sort_by};
 use crate::perf::{MAX_VIEW, Perf, Seen, View, ViewRow};
-use crate::protocol::{Admit, Feedback, Outcome, ProviderRow, Reply, TokenBound};
+use crate::protocol::{Admit, Attempt, Feedback, Outcome, ProviderRow, Reply, TokenBound};
 use crate::route::{Gate, mix};
 use crate::units::{Millis, Timestamp};
 use std::collections::VecDeque;
@@ -24,6 +24,8 @@ const MAX_UNREACHABLE: usize = 32;
 const MAX_REGION: usize = 16;
 /// Most requests that are remembered to have been judged.
 const MAX_JUDGED: usize = 1_024;
+/// Most attempts of a request that are heard of before it is over: as many as a document may ask for.
+const MAX_EARLY: usize = 16;
 /// How often latencies are told anew. Breakers are told at once.
 const VIEW_EVERY: Millis = 2_000;
 /// Room for versions between the numbers of two lives, which are times in milliseconds.
@@ -34,6 +36,8 @@ const VERSIONS: u64 = 4_096;
 pub(super) struct Health {
     targets: BTreeMap<String, TargetHealth>,
     judged: VecDeque<u32>,
+    /// How many attempts under a permit under way were told of before its end.
+    early: BTreeMap<PermitId, usize>,
     /// How many breakers are not closed.
     open: usize,
     told: Told,
@@ -57,10 +61,10 @@ struct Told {
 }
 
 impl Health {
-    pub fn restore(targets: Vec<TargetHealth>, judged: Vec<u32>) -> Health {
+    pub fn restore(targets: Vec<TargetHealth>, judged: Vec<u32>, early: Vec<(PermitId, usize)>) -> Health {
         let targets: BTreeMap<String, TargetHealth> = targets.into_iter().map(|t| (t.target.clone(), t)).collect();
         let told = Told { gates: true, perf: true, ..Told::default() };
-        let mut health = Health { targets, judged: judged.into(), open: 0, told };
+        let mut health = Health { targets, judged: judged.into(), early: early.into_iter().collect(), open: 0, told };
         health.count_open();
         health
     }
@@ -73,26 +77,20 @@ impl Health {
         self.judged.iter().copied().collect()
     }
 
+    pub fn told(&self) -> Vec<(PermitId, usize)> {
+        self.early.iter().map(|(id, n)| (*id, *n)).collect()
+    }
+
     fn count_open(&mut self) {
         self.open = self.targets.values().filter(|t| t.breaker.state() != State::Closed).count();
     }
 
-    /// The lines of a permit that ended.
+    /// The lines of a permit that ended. What was told of its attempts before counts once.
     pub fn ended(&mut self, policy: &BreakerPolicy, lines: &[Line]) {
-        for line in lines.iter().filter(|l| l.kind == LineKind::Settled) {
-            let Some(attempt) = line.attempt.as_ref().filter(|a| a.outcome != Outcome::Cached) else { continue };
-            let target = self.target(line.at, &format!("{}/{}", attempt.provider, attempt.model));
-            target.perf.add(line.at, attempt);
-            let before = target.breaker.gate(line.at);
-            target.breaker.record(policy, line.at, line.permit, attempt.class(), i64::from(attempt.retry_after_ms));
-            let changed = before != target.breaker.gate(line.at);
-            if let Some(perf) = region(&mut target.regions, line.at, &attempt.region) {
-                perf.add(line.at, attempt);
-            }
-            self.told.perf = true;
-            if changed {
-                self.told.gates = true;
-                self.count_open();
+        let early = lines.first().and_then(|first| self.early.remove(&first.permit)).unwrap_or(0);
+        for line in lines.iter().filter(|l| l.kind == LineKind::Settled).skip(early) {
+            if let Some(attempt) = &line.attempt {
+                self.attempted(policy, line.at, line.permit, attempt);
             }
         }
         if let Some(last) = lines.last().filter(|_| self.open > 0) {
@@ -106,6 +104,32 @@ impl Health {
         if self.told.unreachable != unreachable {
             self.told.unreachable = unreachable;
             self.told.gates = true;
+        }
+    }
+
+    /// Attempts under a permit that goes on.
+    pub fn failed(&mut self, policy: &BreakerPolicy, now: Timestamp, permit: PermitId, attempts: &[Attempt]) {
+        attempts.iter().for_each(|attempt| self.attempted(policy, now, permit, attempt));
+        let early = self.early.entry(permit).or_default();
+        *early = early.saturating_add(attempts.len());
+    }
+
+    fn attempted(&mut self, policy: &BreakerPolicy, now: Timestamp, permit: PermitId, attempt: &Attempt) {
+        if attempt.outcome == Outcome::Cached {
+            return;
+        }
+        let target = self.target(now, &format!("{}/{}", attempt.provider, attempt.model));
+        target.perf.add(now, attempt);
+        let before = target.breaker.gate(now);
+        target.breaker.record(policy, now, permit, attempt.class(), i64::from(attempt.retry_after_ms));
+        let changed = before != target.breaker.gate(now);
+        if let Some(perf) = region(&mut target.regions, now, &attempt.region) {
+            perf.add(now, attempt);
+        }
+        self.told.perf = true;
+        if changed {
+            self.told.gates = true;
+            self.count_open();
         }
     }
 
@@ -270,6 +294,22 @@ impl Tenant {
         let target = pool.into_iter().find(due)?.to_owned();
         self.record(now, vec![Fact::Probe { at: now, target: target.clone(), permit }], writes);
         Some(target)
+    }
+
+    /// Counts attempts that failed, of a request that goes on. What was told before, or of a permit that is
+    /// over, changes nothing.
+    pub(super) fn failed(&mut self, now: Timestamp, permit: PermitId, attempts: &[Attempt], writes: &mut Vec<Write>) -> Reply {
+        if self.config.is_none() {
+            return Reply::NoTenant;
+        }
+        let ours = permit.epoch == self.ledger.epoch;
+        let open = if ours { self.ledger.live.contains_key(&permit.seq) } else { self.ledger.orphans.contains_key(&permit) };
+        let told = self.ledger.health.early.get(&permit).copied().unwrap_or(0);
+        let attempts: Vec<Attempt> = attempts.iter().take(MAX_EARLY).skip(told).cloned().collect();
+        if open && !attempts.is_empty() {
+            self.record(now, vec![Fact::Failed { at: now, permit, attempts }], writes);
+        }
+        Reply::Done
     }
 
     /// Counts what somebody thinks of an answer, once for each request.

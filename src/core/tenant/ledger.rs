@@ -71,7 +71,7 @@ impl Ledger {
             lost: s.lost.into_iter().map(|(epoch, account, lost)| ((epoch, account), lost)).collect(),
             expired: s.expired.into_iter().collect(),
             totals: s.totals,
-            health: Health::restore(s.targets, s.judged),
+            health: Health::restore(s.targets, s.judged, s.told),
             ..Ledger::default()
         };
         ledger.presume(s.granted);
@@ -129,7 +129,9 @@ impl Ledger {
                 }
                 self.apply(config, &fact);
             }
-            Fact::Extended { .. } | Fact::Crossed { .. } | Fact::Probe { .. } | Fact::Feedback { .. } => self.apply(config, &fact),
+            Fact::Extended { .. } | Fact::Failed { .. } | Fact::Crossed { .. } | Fact::Probe { .. } | Fact::Feedback { .. } => {
+                self.apply(config, &fact);
+            }
         }
     }
 
@@ -309,6 +311,7 @@ impl Ledger {
             totals: self.totals,
             targets: self.health.targets(),
             judged: self.health.judged(),
+            told: self.health.told(),
         };
         (snapshot, rows.collect(), violations, savings)
     }

@@ -145,6 +145,7 @@ impl Tenant {
         let answer = match command {
             Command::Admit(admit) => self.admit(now, &admit, &mut writes),
             Command::Extend { permit, attempts } => self.extend(now, permit, &attempts, &mut writes),
+            Command::Failed { permit, attempts } => Answer::Reply(self.failed(now, permit, &attempts, &mut writes)),
             Command::Report { reports } => Answer::Reply(self.settle(now, reports, &mut writes)),
             Command::Configuration => Answer::Reply(self.configuration()),
             Command::PutConfig { config, if_match, prices } => {

@@ -38,7 +38,7 @@ pub(super) async fn one<W: World>(
     wanted: Wanted,
     request_id: &str,
 ) -> Result<Given<W::Answer>, Miss> {
-    let Question { call, hold, .. } = question;
+    let Question { call, hold, known, .. } = question;
     let client = call.request.endpoint.dialect();
     let since = world.now();
     let came = world.send(request).await;
@@ -56,7 +56,8 @@ pub(super) async fn one<W: World>(
                     Given { content: Content::Whole(whole), content_type, answer, headers }
                 }),
                 (None, Wire::Answer(format)) => {
-                    let (tap, primed) = world.prime(Tap::new(format, client, face, wanted), *hold).await;
+                    let (tap, primed) =
+                        world.prime(Tap::new(format, client, face, wanted), *hold, i64::from(known.config.timeouts.idle_ms)).await;
                     let begun = begun(&target.provider, tap, primed);
                     if begun.is_err() {
                         world.drop_stream();
@@ -78,6 +79,7 @@ fn begun(provider: &str, tap: Tap, primed: Primed) -> Result<Tap, Miss> {
         (Primed::ClientGone, _) => Err(Miss::new(provider, "client gone", Outcome::ClientGone, 499, true)),
         (_, State::Failed) => Err(Miss::failed_stream(provider, tap.failed())),
         (Primed::Ended, State::Waiting) if !tap.whole() => Err(Miss::failed_stream(provider, None)),
+        (Primed::Silent, State::Waiting) => Err(Miss::new(provider, "no answer in time", Outcome::Timeout, 504, true)),
         (Primed::Broken, State::Waiting) => Err(Miss::new(provider, "the stream broke off before it began", Outcome::Cut, 502, true)),
         _ => Ok(tap),
     }

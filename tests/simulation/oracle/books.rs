@@ -74,7 +74,7 @@ impl Oracle {
         if sums(short) != sums(long) {
             return Err(format!("a snapshot leads to {:?}, the journal to {:?}", sums(short), sums(long)));
         }
-        if (&short.targets, &short.judged) != (&long.targets, &long.judged) {
+        if (&short.targets, &short.judged, &short.told) != (&long.targets, &long.judged, &long.told) {
             return Err(format!("of targets a snapshot knows {:?}, the journal {:?}", short.targets, long.targets));
         }
         Ok(())

@@ -253,6 +253,57 @@ fn performance_is_shown_by_region_and_told_to_each_its_own() {
     assert_eq!([told("FRA"), told("SIN"), told("NRT"), told("")], [100, 900, 900, 900]);
 }
 
+fn go_on(isolate: &mut Isolate, permit: &Permit, attempts: &[Attempt]) {
+    let told = Command::Failed { permit: permit.id, attempts: attempts.to_vec() };
+    assert_eq!(isolate.desk.ask(told), Reply::Done);
+}
+
+#[test]
+fn a_failure_counts_before_its_request_is_over_and_once() {
+    let mut isolate = Isolate::new(ALIAS);
+    // Five requests fail at p, and are being answered by q, which takes minutes.
+    let permits: Vec<Permit> = (0..5).map(|_| isolate.ask("fast")).collect();
+    for permit in &permits {
+        go_on(&mut isolate, permit, &[failed(500)]);
+        // A message that came twice.
+        go_on(&mut isolate, permit, &[failed(500)]);
+        isolate.desk.crash();
+    }
+    isolate.ask("fast");
+    assert!(matches!(isolate.gate("p/m"), Gate::Open(_)));
+    isolate.desk.now += 1_000;
+    for permit in &permits {
+        let whole = Attempt { provider: "q".to_owned(), model: "n".to_owned(), ..attempt(5) };
+        let ended = Report { attempts: vec![failed(500), whole], ..report(permit, &[]) };
+        isolate.desk.report(std::slice::from_ref(&ended));
+        // Its permit is over.
+        go_on(&mut isolate, permit, &[failed(500), failed(500)]);
+        isolate.desk.report(&[ended]);
+    }
+    assert_eq!((isolate.row("p/m").attempts, isolate.row("p/m").failed, isolate.row("p/m").opens), (5, 5, 1));
+    assert_eq!((isolate.row("q/n").attempts, isolate.row("q/n").failed), (5, 0));
+    assert_eq!(isolate.desk.tenant.ledger.health.told(), []);
+}
+
+#[test]
+fn a_probe_that_fails_is_over_at_once() {
+    let mut isolate = Isolate::new(ALIAS);
+    isolate.fail();
+    isolate.desk.now += 2_000;
+    let probe = isolate.ask("fast");
+    assert_eq!(probe.probe.as_deref(), Some("p/m"));
+    go_on(&mut isolate, &probe, &[failed(500)]);
+    // The next one is due after twice the time, though the request of the first is still under way.
+    isolate.desk.now += 3_999;
+    assert_eq!(isolate.ask("fast").probe, None);
+    isolate.desk.now += 1;
+    let next = isolate.ask("fast");
+    assert_eq!(next.probe.as_deref(), Some("p/m"));
+    // The end of the first says nothing of the second.
+    isolate.report(&probe, attempt(5));
+    assert_eq!(isolate.row("p/m").state, "probing");
+}
+
 #[test]
 fn a_load_knows_the_same_of_targets() {
     let mut isolate = Isolate::new(ALIAS);
@@ -260,6 +311,9 @@ fn a_load_knows_the_same_of_targets() {
         let permit = isolate.ask("fast");
         isolate.desk.now += 700;
         let ended = if n % 7 == 0 { failed(503) } else { attempt(5) };
+        if n % 14 == 0 {
+            go_on(&mut isolate, &permit, std::slice::from_ref(&ended));
+        }
         isolate.report(&permit, Attempt { latency_ms: 100 + n * 37 % 900, ..ended });
         if n % 50 == 0 {
             isolate.desk.ask(Command::Feedback(Feedback { request: n.to_string(), target: "p/m".to_owned(), score: 900 }));

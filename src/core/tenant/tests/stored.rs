@@ -2,6 +2,7 @@
 //! and gets a line of its own here.
 
 use super::*;
+use crate::ids::PermitId;
 use serde::de::DeserializeOwned;
 
 /// Reads the text, and writes it as it was.
@@ -132,6 +133,9 @@ fn a_configuration_with_every_kind_of_rule() {
 #[test]
 fn facts_about_targets() {
     stays::<Fact>(r#"{"probe":{"at":5,"target":"p/m","permit":{"e":1,"s":7}}}"#);
+    stays::<Fact>(
+        r#"{"failed":{"at":5,"permit":{"e":1,"s":7},"attempts":[{"provider":"p","model":"m","outcome":"error","status":500,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/*","latency_ms":5,"first_byte_ms":0}]}}"#,
+    );
     stays::<Fact>(r#"{"feedback":{"at":5,"target":"p/m","score":900,"request":4294967295}}"#);
     stays::<Fact>(
         r#"{"lines":{"lines":[{"permit":{"e":1,"s":7},"n":1,"at":3,"admitted_at":2,"key":"a","kind":"settled","attempt":{"provider":"p","model":"m","outcome":"error","status":429,"usage":{"i":0,"o":0},"estimated":false,"cost":0,"price":"p/*","latency_ms":5,"first_byte_ms":0,"class":"rate_limit","retry_after_ms":1500,"region":"FRA"},"charges":[],"saved":{"m":"fast","p":"p/*","d":{"failover":-6}}}]}}"#,
@@ -143,9 +147,12 @@ fn what_is_known_of_targets() {
     let text = r#"{"t":"p/m","b":{"s":{"open":{"until":9}},"o":1},"p":{"at":7,"since":5,"classes":{"ok":3,"server":2},"first":{"14":2},"total":{"20":3},"first_now":{"v":100000,"t":7},"total_now":{"v":300000,"t":7},"input":30,"cached":10,"output":60,"writing_ms":600,"cost":15,"price":"p/*"},"r":[["FRA",{"at":7,"since":5,"classes":{},"first":{},"total":{},"first_now":{"v":0,"t":0},"total_now":{"v":0,"t":0},"input":0,"cached":0,"output":0,"writing_ms":0,"cost":0}]],"v":{"s":500000,"n":1000,"t":5}}"#;
     let known = stays::<TargetHealth>(text);
     // And it loads.
-    let snapshot = Snapshot { targets: vec![known.clone()], judged: vec![7], ..Snapshot::default() };
+    let told = vec![(PermitId { epoch: 1, seq: 7 }, 2)];
+    let snapshot = Snapshot { targets: vec![known.clone()], judged: vec![7], told: told.clone(), ..Snapshot::default() };
+    assert!(serde_json::to_string(&snapshot).unwrap().ends_with(r#""judged":[7],"told":[[{"e":1,"s":7},2]]}"#));
     let tenant = Tenant::load(Stored { snapshot: Some(snapshot), ..Stored::default() });
-    assert_eq!((tenant.ledger.health.targets(), tenant.ledger.health.judged()), (vec![known], vec![7]));
+    let health = &tenant.ledger.health;
+    assert_eq!((health.targets(), health.judged(), health.told()), (vec![known], vec![7], told));
 }
 
 #[test]
