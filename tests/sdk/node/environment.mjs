@@ -61,7 +61,7 @@ export async function collect(stream) {
 export const PICTURE = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==";
 export const SCHEMA = {
   type: "object", required: ["city", "days"], additionalProperties: false,
-  properties: { city: { type: "string" }, days: { type: "integer", minimum: 2 } },
+  properties: { city: { type: "string" }, days: { type: "integer", enum: [2] } },
 };
 
 export const contentOf = (chunk) => chunk.choices[0]?.delta.content ?? "";

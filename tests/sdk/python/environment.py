@@ -65,7 +65,7 @@ def counting_client(key: str, **options) -> tuple[openai.OpenAI, list]:
 PICTURE = ("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg==")
 SCHEMA = {
     "type": "object", "required": ["city", "days"], "additionalProperties": False,
-    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 2}},
+    "properties": {"city": {"type": "string"}, "days": {"type": "integer", "enum": [2]}},
 }
 #: The simulated provider by the format that it is asked in, with the start of the path of a request there.
 FORMATS = {
