@@ -1,6 +1,7 @@
 //! What makes two requests the same, and which answers may be kept.
 
 use crate::auth::digest;
+use crate::dialect::json::from_bytes;
 use crate::ids::TenantId;
 use crate::price::Usage;
 use crate::units::Timestamp;
@@ -60,7 +61,7 @@ impl CacheKey {
     /// matter, all else does. `headers` are those that go on to the provider.
     pub fn new(tenant: &TenantId, path: &str, targets: &[String], headers: &[(&str, String)], body: &[u8]) -> Option<CacheKey> {
         // A map of serde_json is sorted by name, so writing it out is canonical.
-        let value: serde_json::Value = serde_json::from_slice(body).ok()?;
+        let value: serde_json::Value = from_bytes(body)?;
         let body = serde_json::to_vec(&value).ok()?;
         let count = targets.len().to_string();
         let mut fields: Vec<&[u8]> = vec![b"tollgate answer 1", tenant.as_str().as_bytes(), path.as_bytes(), count.as_bytes()];

@@ -36,13 +36,19 @@ pub enum Json {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Fields(Vec<(String, Json)>);
 
+/// Reads JSON. As text: what reads text is in the wasm anyway, and what reads bytes would be there a second time.
+pub fn from_bytes<'a, T: serde::Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    serde_json::from_str(std::str::from_utf8(bytes).ok()?).ok()
+}
+
 impl Json {
     /// Reads JSON text.
     ///
     /// # Errors
     /// Where and why it is none.
     pub fn read(bytes: &[u8]) -> Result<Json, serde_json::Error> {
-        serde_json::from_slice(bytes)
+        let text = std::str::from_utf8(bytes).map_err(serde::de::Error::custom)?;
+        serde_json::from_str(text)
     }
 
     /// The text of a string.

@@ -9,6 +9,7 @@ use super::common::Usage;
 use super::json::Json;
 use super::openai::request::{changed, span, top_level, utf8, wrong};
 use super::openai::{Wrong, tier};
+use crate::dialect::json::from_bytes;
 use crate::price::TierAsked;
 use serde::Deserialize;
 
@@ -159,7 +160,7 @@ impl Dialect {
     /// The usage that a whole answer tells, without reading the rest of it; `None` if it tells none, or
     /// none that can be true.
     pub fn usage_of_answer(self, body: &[u8]) -> Option<Usage> {
-        let told: Told = serde_json::from_slice(body).ok()?;
+        let told: Told = from_bytes(body)?;
         let fields = if self == Dialect::Gemini { told.usage_metadata } else { told.usage }?.into_fields()?;
         let usage = self.read_usage(fields)?;
         Some(Usage { tier: usage.tier.or(tier(told.service_tier.as_ref())), ..usage })

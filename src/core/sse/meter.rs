@@ -6,6 +6,7 @@
 
 use crate::dialect::Dialect;
 use crate::dialect::common::WireError;
+use crate::dialect::json::from_bytes;
 use crate::dialect::openai::{UsageBody, usage_of_chunk};
 use crate::price::{Price, TierAsked, Usage};
 use crate::units::NanoUsd;
@@ -265,7 +266,7 @@ fn usage_at(event: &[u8]) -> Option<usize> {
         usage: &'a RawValue,
     }
     let payload = payload(event)?;
-    let usage = serde_json::from_slice::<Body<'_>>(payload).ok()?.usage.get();
+    let usage = from_bytes::<Body<'_>>(payload)?.usage.get();
     // Both are parts of the event: the distance of their beginnings is where the usage stands.
     let at = usage.as_ptr().addr().checked_sub(event.as_ptr().addr())?;
     let empty = usage.trim_start_matches('{').trim_start().starts_with('}');

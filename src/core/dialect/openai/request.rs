@@ -1,5 +1,6 @@
 //! A chat completion request: read as little as policy needs, change as few bytes as it must.
 
+use crate::dialect::json::from_bytes;
 use crate::price::TierAsked;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
@@ -289,8 +290,8 @@ fn field_around(body: &[u8], (start, end): (usize, usize)) -> (usize, usize) {
 
 /// `stream_options` with `include_usage` set.
 fn with_usage(raw: &[u8]) -> String {
-    let mut options = match serde_json::from_slice::<serde_json::Value>(raw) {
-        Ok(serde_json::Value::Object(options)) => options,
+    let mut options = match from_bytes(raw) {
+        Some(serde_json::Value::Object(options)) => options,
         _ => serde_json::Map::new(),
     };
     options.insert("include_usage".into(), true.into());

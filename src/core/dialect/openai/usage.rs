@@ -1,6 +1,7 @@
 //! Usage as OpenAI tells it. `prompt_tokens` contains the cached tokens.
 
 use super::super::json::Json;
+use crate::dialect::json::from_bytes;
 use crate::price::{Tier, Usage};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -70,13 +71,13 @@ pub(in super::super) fn tier(field: Option<&Json>) -> Option<Tier> {
 
 /// The usage in a whole answer; `None` if it tells none, or none that can be true.
 pub fn usage_of_answer(body: &[u8]) -> Option<Usage> {
-    let body: Body = serde_json::from_slice(body).ok()?;
+    let body: Body = from_bytes(body)?;
     Some(Usage { tier: tier(body.service_tier.as_ref()), ..body.usage?.usage()? })
 }
 
 /// The usage in a stream event's data.
 pub fn usage_of_chunk(data: &[u8]) -> Option<UsageBody> {
-    let body: Body = serde_json::from_slice(data).ok()?;
+    let body: Body = from_bytes(data)?;
     let usage = Usage { tier: tier(body.service_tier.as_ref()), ..body.usage?.usage()? };
     Some(UsageBody { usage, only_usage: body.choices.is_none_or(|c| c.is_empty()) })
 }
