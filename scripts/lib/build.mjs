@@ -1,4 +1,4 @@
-// Cargo, wasm-bindgen, wasm-opt and esbuild, in this order, with a stamp that
+// Cargo, wasm-bindgen and esbuild, in this order, with a stamp that
 // tells when there is nothing to do. Called by scripts/build.
 import { spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
@@ -25,21 +25,6 @@ const INPUTS = [
 ];
 /** The smallest size that is too large: bytes of gzip of both files together. */
 const SIZE_LIMIT = 1_000_000;
-/**
- * What rustc emits by default for wasm32-unknown-unknown, and what wasm-bindgen
- * adds. Named one by one, so that wasm-opt never uses what workerd cannot read.
- */
-const WASM_FEATURES = [
-  "bulk-memory",
-  "bulk-memory-opt",
-  "call-indirect-overlong",
-  "exception-handling",
-  "multivalue",
-  "mutable-globals",
-  "nontrapping-float-to-int",
-  "reference-types",
-  "sign-ext",
-];
 
 const args = new Set(process.argv.slice(2));
 const fast = args.has("--fast") && !args.has("--release");
@@ -63,7 +48,6 @@ async function build(inputs) {
   try {
     const glue = bind(compile(), work);
     const wasm = path.join(work, "index_bg.wasm");
-    if (!fast) optimise(wasm);
     const js = await bundle(glue, path.join(work, "index.js.out"));
     rmSync(STAMP, { force: true });
     mkdirSync(OUT, { recursive: true });
@@ -112,13 +96,6 @@ function bind(wasm, dir) {
     ...(fast ? [] : ["--remove-name-section", "--remove-producers-section"]),
   ]);
   return path.join(dir, "index.js");
-}
-
-function optimise(file) {
-  const features = WASM_FEATURES.map((name) => `--enable-${name}`);
-  const wasmOpt = path.join(ROOT, "node_modules/.bin/wasm-opt");
-  run(wasmOpt, ["-Os", "--mvp-features", ...features, "--strip-debug", "--strip-producers", file, "-o", `${file}.opt`]);
-  renameSync(`${file}.opt`, file);
 }
 
 /**
