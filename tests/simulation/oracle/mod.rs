@@ -323,7 +323,11 @@ impl Oracle {
                 continue;
             }
             add(&mut self.exposed, &hold.account, more);
-            let Some(limit) = rule.map(|b| b.limit_usd.get()) else { continue };
+            let Some(limit) = rule.map(|b| b.limit_usd.get()) else {
+                // Its budget is gone, so nothing bounds it; the next one of that name finds what was spent.
+                add(&mut self.excess, &hold.account, more);
+                continue;
+            };
             let booked = self.charged.get(&hold.account).copied().unwrap_or(0) + self.open[&hold.account];
             if booked > limit || (self.strict && self.exposed[&hold.account] > limit) {
                 return Err(format!("{booked} spent and held in {:?} after {id} took more, the limit is {limit}", hold.account));
