@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use tollgate_core::catalog::Catalog;
     use tollgate_core::config::Config;
-    use tollgate_core::map::Map as BTreeMap;
+    use tollgate_core::map::Map;
     use tollgate_core::perf::{View, ViewRow};
     use tollgate_core::plan::plan;
     use tollgate_core::protocol::Attempt;
@@ -160,8 +160,8 @@ mod tests {
             ask: &Ask::new(4_000, 4_000, Some(100), 1),
             at: Timestamp(0),
             seed: u64::MAX,
-            busy: &BTreeMap::new(),
-            blocked: &BTreeMap::new(),
+            busy: &Map::new(),
+            blocked: &Map::new(),
         };
         let inputs = question.inputs();
         let decision = decide(&inputs);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollgate_core::auth;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::{TenantId, ulid};
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::protocol::{Command, KeyChange, KeyView, NewKey, Reply};
 use tollgate_core::units::Timestamp;
 
@@ -35,7 +35,7 @@ struct Fields {
     #[serde(deserialize_with = "given")]
     critical: Option<bool>,
     #[serde(deserialize_with = "given")]
-    metadata: Option<BTreeMap<String, String>>,
+    metadata: Option<Map<String, String>>,
 }
 
 fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {

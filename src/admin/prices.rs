@@ -11,7 +11,7 @@ use serde_json::json;
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply, MAX_PAGE};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::price::{PriceBook, PriceSpec};
 use tollgate_core::protocol::{Command, Reply};
 
@@ -22,7 +22,7 @@ const MAX_TOLD: u64 = 300;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Put {
-    prices: BTreeMap<String, PriceSpec>,
+    prices: Map<String, PriceSpec>,
 }
 
 pub(super) async fn get<W: World>(world: &W, head: &Head) -> Answer<W> {

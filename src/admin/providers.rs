@@ -13,7 +13,7 @@ use tollgate_core::config::{Config, split_target};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::keyring::Dead;
-use tollgate_core::map::Set as BTreeSet;
+use tollgate_core::map::Set;
 use tollgate_core::protocol::{Command, ProviderRow, Reply};
 use tollgate_core::units::Timestamp;
 
@@ -95,7 +95,7 @@ fn providers(isolate: &Isolate, config: &Config, rows: &[ProviderRow]) -> Vec<Va
     let named = aliases.map(|t| t.target.as_str()).chain(rows.iter().map(|r| r.target.as_str()));
     let named = named.filter_map(|target| Some(split_target(target)?.0));
     let with_key = catalog.providers().map(|(name, _)| name).filter(|name| configured(name));
-    let names: BTreeSet<&str> = named.chain(with_key).chain(config.providers.keys().map(String::as_str)).collect();
+    let names: Set<&str> = named.chain(with_key).chain(config.providers.keys().map(String::as_str)).collect();
     let dead = isolate.dead_keys();
     let one = |name: &str| {
         // Whoever brings keys or an address is never served with the operator's.

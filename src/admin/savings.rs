@@ -6,10 +6,10 @@ use super::tenants::configuration;
 use crate::http::{Head, Response};
 use crate::ports::World;
 use crate::serve::identify::ask;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::protocol::{Command, Reply};
 use tollgate_core::savings::SavingsRow;
 use tollgate_core::units::{NanoUsd, Timestamp};
@@ -56,7 +56,7 @@ pub(super) async fn list<W: World>(world: &W, head: &Head, tenant: &TenantId) ->
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Sum {
     actual: SavingsRow,
-    by_cause: BTreeMap<String, NanoUsd>,
+    by_cause: Map<String, NanoUsd>,
 }
 
 impl Sum {
@@ -86,9 +86,10 @@ impl Sum {
         self.actual.amount.plus(self.saved())
     }
 
-    fn json(&self) -> Map<String, Value> {
+    fn json(&self) -> serde_json::Map<String, Value> {
         let a = &self.actual;
-        let by_cause: Map<String, Value> = self.by_cause.iter().map(|(cause, n)| (cause.clone(), json!(n.to_string()))).collect();
+        let by_cause: serde_json::Map<String, Value> =
+            self.by_cause.iter().map(|(cause, n)| (cause.clone(), json!(n.to_string()))).collect();
         let fields = [
             ("actual_usd", json!(a.amount.to_string())),
             ("counterfactual_usd", json!(self.counterfactual().to_string())),
@@ -105,9 +106,9 @@ impl Sum {
 
 /// Sums by day and model, and whether some are missing: of rows that were cut after `most` the last sum may be
 /// a part only, and is left out.
-fn by_day_and_model(rows: Vec<SavingsRow>, most: usize) -> (BTreeMap<(Timestamp, String), Sum>, bool) {
+fn by_day_and_model(rows: Vec<SavingsRow>, most: usize) -> (Map<(Timestamp, String), Sum>, bool) {
     let cut = rows.len() >= most;
-    let mut sums: BTreeMap<(Timestamp, String), Sum> = BTreeMap::new();
+    let mut sums: Map<(Timestamp, String), Sum> = Map::new();
     for row in &rows {
         sums.entry((row.day, row.model.clone())).or_default().add(row);
     }

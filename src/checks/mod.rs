@@ -24,7 +24,7 @@ use tollgate_core::catalog::{Health, Provider};
 use tollgate_core::checks::{Change, Checked, Checks, Claim, Policy};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::plan::Plan;
 use tollgate_core::price::TierAsked;
 use tollgate_core::units::{NanoUsd, Timestamp};
@@ -107,7 +107,7 @@ pub fn how(isolate: &Isolate, known: &KnownConfig, policy: &Policy, name: &str, 
         cache_ttl_s: None,
         timeout: None,
         max_cost: None,
-        metadata: BTreeMap::new(),
+        metadata: Map::new(),
         session: String::new(),
         idempotency: None,
         dry_run: false,

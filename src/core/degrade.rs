@@ -4,7 +4,7 @@
 //! goes on until its time is over. When no step is left the denial stands.
 
 use crate::config::Step;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::protocol::Denial;
 use crate::units::{Millis, NanoUsd, Timestamp};
 
@@ -32,9 +32,9 @@ pub enum Next {
 #[derive(Clone, Debug, Default)]
 pub struct Degrade {
     /// How many of each rule's steps are used up.
-    used: BTreeMap<String, usize>,
+    used: Map<String, usize>,
     /// Until when a rule's wait lasts.
-    waits: BTreeMap<String, Timestamp>,
+    waits: Map<String, Timestamp>,
     clamped: bool,
     taken: Vec<(String, &'static str)>,
 }

@@ -14,13 +14,13 @@ pub use exchange::{Exchange, StreamTap};
 use std::cell::RefCell;
 use std::rc::Rc;
 pub use tasks::settled;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::units::Timestamp;
 pub use tollgate_durable::{DirectoryShell, TenantShell};
 use wasm_bindgen::prelude::*;
 
 thread_local! {
-    static ISOLATE: RefCell<Rc<Isolate>> = RefCell::new(Rc::new(Isolate::new(BTreeMap::new())));
+    static ISOLATE: RefCell<Rc<Isolate>> = RefCell::new(Rc::new(Isolate::new(Map::new())));
 }
 
 fn isolate() -> Rc<Isolate> {
@@ -43,7 +43,7 @@ pub fn bound_address() -> String {
 /// Called before anything else.
 #[wasm_bindgen]
 pub fn configure(vars: &str, ai: bool) {
-    let vars: BTreeMap<String, String> = serde_json::from_str(vars).unwrap_or_default();
+    let vars: Map<String, String> = serde_json::from_str(vars).unwrap_or_default();
     ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars).with_ai(ai)));
 }
 

@@ -5,11 +5,12 @@
 //! closure, and a microtask for each step. It still runs what is rare: cron, and wakers that are used outside.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
+use tollgate_core::map::Map;
 use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen]
@@ -23,10 +24,10 @@ type Task = Pin<Box<dyn Future<Output = ()>>>;
 
 #[derive(Default)]
 struct Desk {
-    tasks: BTreeMap<u32, Task>,
+    tasks: Map<u32, Task>,
     last: u32,
     /// What promises came to, and who waits for it.
-    awaited: BTreeMap<u32, Slot>,
+    awaited: Map<u32, Slot>,
     ready: VecDeque<u32>,
     /// Whether tasks are being run, or soon will be.
     running: bool,

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use tollgate_core::catalog::Provider;
 use tollgate_core::config::Config;
 use tollgate_core::keyring::{Dead, KeyId, Keyring, MAX_KEYS, ProviderKey, Ring, Verdict, Why};
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::secret::Secret;
 use tollgate_core::units::{Millis, Timestamp};
 
@@ -22,18 +22,18 @@ const MAX_TOKENS: usize = 200;
 type Fetched = (Result<Secret, String>, Timestamp);
 
 /// What the tenant's keys for a provider came to, by provider. There are as many as its document names.
-pub(super) type Rings = BTreeMap<String, Result<Rc<Ring>, String>>;
+pub(super) type Rings = Map<String, Result<Rc<Ring>, String>>;
 
 /// Keys, and what is known of them.
 #[derive(Default)]
 pub(super) struct Keys {
     ring: RefCell<Keyring>,
     /// The operator's, by provider. There are as many as the catalogue has rows.
-    own: RefCell<BTreeMap<String, Rc<Ring>>>,
+    own: RefCell<Map<String, Rc<Ring>>>,
     /// Secrets of tenants, by what they are bound to and the sealed text.
-    opened: RefCell<BTreeMap<(String, String), Secret>>,
+    opened: RefCell<Map<(String, String), Secret>>,
     /// Access tokens of service accounts.
-    tokens: RefCell<BTreeMap<KeyId, Fetched>>,
+    tokens: RefCell<Map<KeyId, Fetched>>,
 }
 
 impl KnownConfig {

@@ -15,7 +15,7 @@ use tollgate_core::config::Config;
 use tollgate_core::egress::BaseUrl;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
-use tollgate_core::map::{Map as BTreeMap, Set as BTreeSet};
+use tollgate_core::map::{Map, Set};
 use tollgate_core::plan::{Plan, plan};
 use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::Report;
@@ -48,28 +48,28 @@ pub struct KnownConfig {
     /// The providers as this tenant sees them.
     pub catalog: Rc<Catalog>,
     /// Sealed texts by name.
-    pub secrets: Rc<BTreeMap<String, String>>,
+    pub secrets: Rc<Map<String, String>>,
     /// What names came to under it: finding a price looks through the whole list.
-    plans: Rc<RefCell<BTreeMap<String, Plan>>>,
+    plans: Rc<RefCell<Map<String, Plan>>>,
     rings: Rc<RefCell<keyring::Rings>>,
 }
 
 /// What the isolate remembers.
 pub struct Isolate {
     /// Text variables and secrets.
-    vars: BTreeMap<String, String>,
+    vars: Map<String, String>,
     /// Providers and prices.
     pub catalog: Rc<Catalog>,
     /// What is wrong with the operator's variables: readiness tells it.
     pub misconfigured: Option<String>,
     /// The same with the operator's prices, as they were last told: most tenants share it.
     priced: RefCell<Option<(u64, Rc<Catalog>)>>,
-    configs: RefCell<BTreeMap<TenantId, KnownConfig>>,
-    hashes: RefCell<BTreeMap<String, Rc<str>>>,
-    waiting: RefCell<BTreeMap<TenantId, Queue>>,
-    vouched: RefCell<BTreeMap<Rc<str>, Vouched>>,
+    configs: RefCell<Map<TenantId, KnownConfig>>,
+    hashes: RefCell<Map<String, Rc<str>>>,
+    waiting: RefCell<Map<TenantId, Queue>>,
+    vouched: RefCell<Map<Rc<str>, Vouched>>,
     /// Tenants whose object has too much to do, and until when that is believed.
-    pressed: RefCell<BTreeMap<TenantId, Timestamp>>,
+    pressed: RefCell<Map<TenantId, Timestamp>>,
     seats: Rc<Cell<usize>>,
     /// Whether each request is logged, or only failures of ours.
     log_requests: bool,
@@ -85,7 +85,7 @@ pub struct Vouched {
     /// Whether it is served first when there is too much to do.
     pub critical: bool,
     /// Models that it passed with, as it named them.
-    pub models: BTreeSet<String>,
+    pub models: Set<String>,
 }
 
 /// A place among those who wait for a limit or budget. It is free again when this is dropped.
@@ -108,7 +108,7 @@ struct Queue {
 
 impl Isolate {
     /// An isolate with these variables.
-    pub fn new(vars: BTreeMap<String, String>) -> Isolate {
+    pub fn new(vars: Map<String, String>) -> Isolate {
         let operator = vars.get("TOLLGATE_PROVIDERS").map(String::as_str).filter(|v| !v.trim().is_empty());
         let (catalog, misconfigured) = match Catalog::new(operator) {
             Ok(catalog) => (catalog, None),
@@ -264,7 +264,7 @@ impl Isolate {
         tenant: &TenantId,
         version: u64,
         config: Config,
-        secrets: BTreeMap<String, String>,
+        secrets: Map<String, String>,
         prices: Option<Box<PriceBook>>,
     ) -> KnownConfig {
         let catalog = self.catalog_for(&config, prices);

@@ -5,7 +5,7 @@ use super::Isolate;
 use std::cell::RefCell;
 use std::rc::Rc;
 use tollgate_core::ids::TenantId;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::perf::View;
 use tollgate_core::retry::RetryBudget;
 
@@ -14,8 +14,8 @@ const MAX_TENANTS: usize = 500;
 
 #[derive(Default)]
 pub(super) struct Targets {
-    tenants: RefCell<BTreeMap<TenantId, Known>>,
-    busy: Rc<RefCell<BTreeMap<String, u32>>>,
+    tenants: RefCell<Map<TenantId, Known>>,
+    busy: Rc<RefCell<Map<String, u32>>>,
 }
 
 #[derive(Clone, Default)]
@@ -29,7 +29,7 @@ struct Known {
 #[derive(Debug)]
 #[must_use = "it is held while the target answers"]
 pub struct Busy {
-    all: Rc<RefCell<BTreeMap<String, u32>>>,
+    all: Rc<RefCell<Map<String, u32>>>,
     target: String,
 }
 
@@ -102,7 +102,7 @@ impl Isolate {
     }
 
     /// Requests under way, by `provider/model`.
-    pub fn under_way(&self) -> BTreeMap<String, u32> {
+    pub fn under_way(&self) -> Map<String, u32> {
         self.targets.busy.borrow().clone()
     }
 }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     fn isolate() -> Isolate {
-        Isolate::new(BTreeMap::new())
+        Isolate::new(Map::new())
     }
 
     #[test]

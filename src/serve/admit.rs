@@ -14,7 +14,7 @@ use std::rc::Rc;
 use tollgate_core::config::{Mode, WhenUnreachable};
 use tollgate_core::degrade::{Degrade, Next};
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::perf::Seen;
 use tollgate_core::plan::Plan;
 use tollgate_core::price::TierAsked;
@@ -42,7 +42,7 @@ pub struct Admitted {
     /// The service tiers that it may be served in.
     pub tier: TierAsked,
     /// Providers of which a rule has nothing left, and that rule.
-    pub blocked: BTreeMap<String, String>,
+    pub blocked: Map<String, String>,
     /// Most output tokens of each choice, where policy lowered them.
     pub clamp: Option<u64>,
     /// Under this configuration.

@@ -9,7 +9,7 @@ use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::plan::{Plan, Target};
 use tollgate_core::price::TierAsked;
 use tollgate_core::protocol::TokenBound;
@@ -27,13 +27,13 @@ pub struct Bid {
     /// Most output tokens of each choice, where policy lowers what the caller wants.
     pub clamp: Option<u64>,
     /// Providers of which a limit or budget has nothing left, and that rule.
-    pub blocked: BTreeMap<String, String>,
+    pub blocked: Map<String, String>,
 }
 
 impl Bid {
     /// What the caller wants.
     pub fn new(call: &Call) -> Bid {
-        Bid { model: call.request.model.clone(), clamp: None, blocked: BTreeMap::new() }
+        Bid { model: call.request.model.clone(), clamp: None, blocked: Map::new() }
     }
 
     /// Lowers the output until the request costs at most `cost`. Whether that is possible.

@@ -9,7 +9,7 @@ use crate::http::Response;
 use crate::isolate::Isolate;
 use crate::ports::World;
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::protocol::{Command, Reply};
 use tollgate_core::route::decide as order;
 
@@ -36,7 +36,7 @@ pub async fn answer<W: World>(
     };
     let bid = Bid::new(call);
     let decided = decide(world, isolate, caller, call, &bid, &known, facts).await?;
-    let blocked = BTreeMap::new();
+    let blocked = Map::new();
     let wanted = Wanted {
         tenant: &caller.tenant,
         key: &key,

@@ -124,20 +124,20 @@ mod tests {
     use super::*;
     use crate::fake::{Fake, run};
     use tollgate_core::config::Config;
-    use tollgate_core::map::Map as BTreeMap;
+    use tollgate_core::map::Map;
     use tollgate_core::secret::Secret;
 
     struct Desk {
         world: Fake,
         isolate: Isolate,
         tenant: TenantId,
-        secrets: BTreeMap<String, String>,
+        secrets: Map<String, String>,
     }
 
     fn desk() -> Desk {
         let vars = [("TOLLGATE_SECRETS_KEY", "00".repeat(32)), ("GROQ_API_KEY", "sk-operator".to_owned())];
         let isolate = Isolate::new(vars.map(|(name, value)| (name.to_owned(), value)).into());
-        let mut desk = Desk { world: Fake::new(), isolate, tenant: TenantId::parse("acme").unwrap(), secrets: BTreeMap::new() };
+        let mut desk = Desk { world: Fake::new(), isolate, tenant: TenantId::parse("acme").unwrap(), secrets: Map::new() };
         for name in ["a", "b"] {
             let sealed = run(vault::seal(&desk.world, &desk.isolate, &desk.tenant, name, &Secret::new(&format!("sk-{name}"))));
             desk.secrets.insert(name.to_owned(), sealed.unwrap());

@@ -6,7 +6,7 @@ use crate::ports::{Event, NoBody};
 use tollgate_core::auth;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::units::{Millis, NanoUsd};
 
 /// Largest request body in bytes.
@@ -32,7 +32,7 @@ pub struct Call {
     /// The most that it may cost.
     pub max_cost: Option<NanoUsd>,
     /// What the request is attributed to: `x-tollgate-metadata`.
-    pub metadata: BTreeMap<String, String>,
+    pub metadata: Map<String, String>,
     /// What it belongs to: `x-tollgate-session`; empty if to nothing.
     pub session: String,
     /// Hashes of the `Idempotency-Key` and of what it stands for.
@@ -96,8 +96,8 @@ fn short(most: usize) -> impl Fn(&str) -> Option<String> {
 const MAX_PAIRS: usize = 8;
 
 /// A flat JSON object of strings.
-fn flat(text: &str) -> Option<BTreeMap<String, String>> {
-    let pairs: BTreeMap<String, String> = serde_json::from_str(text).ok()?;
+fn flat(text: &str) -> Option<Map<String, String>> {
+    let pairs: Map<String, String> = serde_json::from_str(text).ok()?;
     let fits = |(name, value): (&String, &String)| (1..=64).contains(&name.len()) && value.len() <= 256;
     (pairs.len() <= MAX_PAIRS && pairs.iter().all(fits)).then_some(pairs)
 }

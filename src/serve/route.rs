@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use tollgate_core::config::{Capability, Route};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
-use tollgate_core::map::{Map as BTreeMap, Set as BTreeSet};
+use tollgate_core::map::{Map, Set};
 use tollgate_core::plan::{Plan, Target};
 use tollgate_core::price::TierAsked;
 use tollgate_core::route::{Ask, Decision, Gate, Inputs, Question, decide, refused};
@@ -46,7 +46,7 @@ pub struct Wanted<'a> {
     /// The target that its permit lets it probe.
     pub probe: Option<&'a str>,
     /// Providers of which a rule has nothing left.
-    pub blocked: &'a BTreeMap<String, String>,
+    pub blocked: &'a Map<String, String>,
     /// Chance.
     pub seed: u64,
 }
@@ -142,7 +142,7 @@ pub fn inputs(isolate: &Isolate, wanted: &Wanted<'_>, now: Timestamp) -> Inputs 
 }
 
 /// What the request needs of a model, as far as the names of its fields tell.
-fn needs(call: &Call) -> BTreeSet<Capability> {
+fn needs(call: &Call) -> Set<Capability> {
     let body = String::from_utf8_lossy(&call.body);
     let has = |words: &[&str]| words.iter().any(|word| body.contains(word));
     let text = [

@@ -4,7 +4,7 @@ use crate::mutants::Mutant;
 use crate::oracle::{Broken, End};
 use crate::world::{Input, World};
 use tollgate_core::ids::PermitId;
-use tollgate_core::map::Map as BTreeMap;
+use tollgate_core::map::Map;
 use tollgate_core::perf::Seen;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Admit, Attempt, Command, Idempotency, Outcome, Permit, Reply, Report, StoredAnswer, TokenBound};
@@ -63,7 +63,7 @@ impl World {
         let tokens = TokenBound { input: self.chance.next() % 100, output: self.chance.next() % 100 };
         let providers: Vec<String> = self.chance.pick(&[vec!["p"], vec!["q"], vec!["p", "q"]]).into_iter().map(str::to_owned).collect();
         let team = self.chance.pick(&["", "red", "blue"]).to_owned();
-        let metadata = if team.is_empty() { BTreeMap::new() } else { BTreeMap::from([("team".to_owned(), team)]) };
+        let metadata = if team.is_empty() { Map::new() } else { Map::from([("team".to_owned(), team)]) };
         let idempotency = self.chance.one_in(self.profile.claims).then(|| Idempotency {
             key_hash: format!("once-{}", self.chance.below(12)),
             body_hash: format!("body-{}", u8::from(self.chance.one_in(10))),

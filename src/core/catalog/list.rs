@@ -3,7 +3,7 @@
 //! Rows stay text until one is asked for. A worker starts by finding where 1,500 of them begin, which
 //! takes a fraction of the time that reading them would; plans remember the prices that are in use.
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::{Price, RateText, Rates, Tier, Variant};
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::Deserialize;
@@ -18,7 +18,7 @@ pub(super) struct List {
     /// What it was made from, with the version.
     #[serde(default)]
     source: &'static str,
-    providers: BTreeMap<&'static str, Section>,
+    providers: Map<&'static str, Section>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

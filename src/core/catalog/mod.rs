@@ -9,7 +9,7 @@ mod provider;
 pub use provider::{Auth, Health, Provider, Quirk};
 
 use crate::config::{Config, Invalid, split_target, validate_prices};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::{MAX_BOOK, Price, PriceBook, PriceSpec};
 use crate::units::{Timestamp, Tokens};
 use list::List;
@@ -20,7 +20,7 @@ const PROVIDERS: &str = include_str!("providers.json");
 /// Everything that is known about providers.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Catalog {
-    providers: BTreeMap<String, Provider>,
+    providers: Map<String, Provider>,
     /// Shared with the views of tenants.
     list: Arc<List>,
     /// The operator's own prices, which go before the list's.
@@ -33,10 +33,10 @@ impl Catalog {
     /// # Errors
     /// What is wrong with the operator's rows; the built-in ones are checked by a test.
     pub fn new(operator: Option<&str>) -> Result<Catalog, String> {
-        let mut providers: BTreeMap<String, Provider> = serde_json::from_str(PROVIDERS).map_err(|e| e.to_string())?;
+        let mut providers: Map<String, Provider> = serde_json::from_str(PROVIDERS).map_err(|e| e.to_string())?;
         let list = List::built_in().map_err(|e| e.to_string())?;
         if let Some(text) = operator {
-            let more: BTreeMap<String, Provider> = serde_json::from_str(text).map_err(|e| format!("TOLLGATE_PROVIDERS: {e}"))?;
+            let more: Map<String, Provider> = serde_json::from_str(text).map_err(|e| format!("TOLLGATE_PROVIDERS: {e}"))?;
             for (name, provider) in &more {
                 check(name, provider)?;
             }
@@ -95,7 +95,7 @@ impl Catalog {
     ///
     /// # Errors
     /// The first thing that is wrong.
-    pub fn check_prices(&self, prices: &BTreeMap<String, PriceSpec>) -> Result<(), Invalid> {
+    pub fn check_prices(&self, prices: &Map<String, PriceSpec>) -> Result<(), Invalid> {
         let wrong = |param: String, message: String| Err(Invalid { param, message });
         if prices.len() > MAX_BOOK {
             return wrong("prices".to_owned(), format!("at most {MAX_BOOK}"));

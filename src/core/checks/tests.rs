@@ -1,5 +1,5 @@
 use super::*;
-use crate::map::{Map as BTreeMap, Set as BTreeSet};
+use crate::map::{Map, Set};
 use proptest::prelude::*;
 
 const NOON: Timestamp = Timestamp(1_710_072_000_000);
@@ -90,7 +90,7 @@ fn the_budget_is_of_a_day_and_free_checks_need_none() {
     let (mut checks, policy) = (Checks::default(), policy(60, 100));
     let wanted = [paid("dear", 101), paid("p", 60), paid("q", 60), free("f")];
     let claims = checks.begin(NOON, &policy, 1, &wanted);
-    let names: BTreeSet<&str> = claims.iter().map(|c| c.provider.as_str()).collect();
+    let names: Set<&str> = claims.iter().map(|c| c.provider.as_str()).collect();
     assert!(names.len() == 2 && names.contains("f") && !names.contains("dear"), "{names:?}");
     let paid = claims.iter().find(|c| c.provider != "f").unwrap();
     let tomorrow = NOON.plus(12 * HOUR);
@@ -122,7 +122,7 @@ fn providers_that_are_gone_are_forgotten_and_memory_is_bounded() {
 fn those_who_wait_longest_come_first() {
     let (mut checks, policy) = (Checks::default(), policy(3_600, 0));
     let wanted: Vec<(String, NanoUsd)> = (0..40).map(|i| free(&format!("p{i}"))).collect();
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     for run in 0..3 {
         let claims = checks.begin(NOON.plus(run * 60_000), &policy, run as u64, &wanted);
         seen.extend(claims.into_iter().map(|c| c.provider));
@@ -217,9 +217,9 @@ proptest! {
         let wanted: Vec<(String, NanoUsd)> = worst.iter().enumerate().map(|(i, worst)| paid(&format!("p{i}"), *worst)).collect();
         let (mut checks, mut now, mut latest) = (Checks::default(), NOON, NOON);
         let mut given: Vec<(Claim, Timestamp, i64)> = Vec::new();
-        let mut real: BTreeMap<Timestamp, i64> = BTreeMap::new();
-        let mut ended: BTreeSet<u64> = BTreeSet::new();
-        let mut begun: BTreeMap<String, Timestamp> = BTreeMap::new();
+        let mut real: Map<Timestamp, i64> = Map::new();
+        let mut ended: Set<u64> = Set::new();
+        let mut begun: Map<String, Timestamp> = Map::new();
         for step in steps {
             match step {
                 Step::Pass(span) => now = now.plus(span),
@@ -264,8 +264,8 @@ proptest! {
         let (mut checks, policy) = (Checks::default(), policy(3_600, 0));
         let wanted: Vec<(String, NanoUsd)> = (0..16).map(|i| free(&format!("p{i}"))).collect();
         let claims = checks.begin(NOON, &policy, seed, &wanted);
-        let begins: BTreeSet<Millis> = claims.iter().map(|c| c.after).collect();
-        let next: BTreeSet<i64> = wanted.iter().map(|w| checks.row(&w.0).unwrap().next(&policy).0 / 60_000).collect();
+        let begins: Set<Millis> = claims.iter().map(|c| c.after).collect();
+        let next: Set<i64> = wanted.iter().map(|w| checks.row(&w.0).unwrap().next(&policy).0 / 60_000).collect();
         prop_assert!(begins.len() > 8, "{begins:?}");
         prop_assert!(next.len() > 2, "{next:?}");
         prop_assert_eq!(Checks::default().begin(NOON, &policy, seed, &wanted), claims, "the same seed, the same checks");

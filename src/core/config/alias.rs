@@ -2,7 +2,7 @@
 
 use super::limit::is_default;
 use super::usd;
-use crate::map::{Map as BTreeMap, Set as BTreeSet};
+use crate::map::{Map, Set};
 use crate::units::{NanoUsd, Tokens};
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +52,7 @@ pub struct PoolTarget {
     /// Its context window in tokens, input and output together; unknown where absent.
     pub context_tokens: Option<Tokens>,
     /// What it cannot do.
-    pub lacks: BTreeSet<Capability>,
+    pub lacks: Set<Capability>,
 }
 
 impl PoolTarget {
@@ -64,7 +64,7 @@ impl PoolTarget {
             quality: Quality::default(),
             tags: Vec::new(),
             context_tokens: None,
-            lacks: BTreeSet::new(),
+            lacks: Set::new(),
         }
     }
 }
@@ -213,8 +213,8 @@ pub struct RouteRule {
 #[serde(deny_unknown_fields, default)]
 pub struct When {
     /// The request has these metadata.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, String>,
     /// Its input is estimated at more tokens than this.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens_over: Option<Tokens>,
@@ -222,8 +222,8 @@ pub struct When {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens_at_most: Option<Tokens>,
     /// It needs all of these.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub needs: BTreeSet<Capability>,
+    #[serde(skip_serializing_if = "Set::is_empty")]
+    pub needs: Set<Capability>,
 }
 
 fn is_true(b: &bool) -> bool {
@@ -253,8 +253,8 @@ struct Row {
     tags: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     context_tokens: Option<Tokens>,
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    lacks: BTreeSet<Capability>,
+    #[serde(default, skip_serializing_if = "Set::is_empty")]
+    lacks: Set<Capability>,
 }
 
 fn one() -> u32 {

@@ -18,7 +18,7 @@ pub use routing::{BreakerPolicy, DecisionPolicy, HedgeAfter, HedgePolicy, RetryP
 pub use scope::Scope;
 pub use validate::{Invalid, validate_prices};
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::PriceSpec;
 use crate::units::{Millis, NanoUsd, Tokens};
 use serde::{Deserialize, Serialize};
@@ -35,7 +35,7 @@ pub const MAX_ALIASES: usize = 1_000;
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Names that a caller may use instead of `provider/model`.
-    pub models: BTreeMap<String, Alias>,
+    pub models: Map<String, Alias>,
     /// How much may pass in any window, or be under way at a time.
     pub limits: Vec<Limit>,
     /// How much may be spent in a period.
@@ -43,7 +43,7 @@ pub struct Config {
     /// Whether and how long answers are kept.
     pub cache: CachePolicy,
     /// Prices that go before the catalogue's: `provider/model` or `provider/*`.
-    pub prices: BTreeMap<String, PriceSpec>,
+    pub prices: Map<String, PriceSpec>,
     /// What happens to a model whose price nobody knows.
     pub unknown_price: UnknownPrice,
     /// Life and end of permits.
@@ -51,8 +51,8 @@ pub struct Config {
     /// How long a provider may take.
     pub timeouts: Timeouts,
     /// The tenant's own providers, and its own keys for those that the gateway knows.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub providers: BTreeMap<String, TenantProvider>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub providers: Map<String, TenantProvider>,
     /// When a target that fails is left alone.
     #[serde(skip_serializing_if = "limit::is_default")]
     pub breaker: BreakerPolicy,

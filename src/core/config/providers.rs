@@ -5,7 +5,7 @@ use crate::catalog::{Auth, Catalog, Provider};
 use crate::dialect::Dialect;
 use crate::egress::BaseUrl;
 use crate::keyring::MAX_KEYS;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::PriceSpec;
 use crate::secret;
 use crate::units::Tokens;
@@ -184,7 +184,7 @@ impl Config {
     }
 
     /// The secrets that the document names and that are not there, each once.
-    pub fn missing_secrets(&self, stored: &BTreeMap<String, String>) -> Vec<String> {
+    pub fn missing_secrets(&self, stored: &Map<String, String>) -> Vec<String> {
         let named = self.providers.values().flat_map(|p| &p.keys);
         let missing: crate::map::Set<&String> = named.filter(|name| !stored.contains_key(*name)).collect();
         missing.into_iter().cloned().collect()
@@ -293,6 +293,6 @@ mod tests {
         assert_eq!(config.place_of_secret("a").as_deref(), Some("providers.openai.keys[0]"));
         assert_eq!(config.place_of_secret("b").as_deref(), Some("providers.groq.keys[1]"));
         assert_eq!(config.place_of_secret("d"), None);
-        assert_eq!(config.missing_secrets(&BTreeMap::from([("a".to_owned(), String::new())])), ["b", "c"]);
+        assert_eq!(config.missing_secrets(&Map::from([("a".to_owned(), String::new())])), ["b", "c"]);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Algorithm, Budget, Config, Limit, MAX_RULES, Scope, Span, Step, UnknownPrice, split_target};
 use crate::budget::Measure;
-use crate::map::{Map as BTreeMap, Set as BTreeSet};
+use crate::map::{Map, Set};
 use crate::price::PriceSpec;
 use crate::units::{Amount, NanoUsd};
 
@@ -139,7 +139,7 @@ impl Config {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn validate_prices(prices: &BTreeMap<String, PriceSpec>) -> Result<(), Invalid> {
+pub fn validate_prices(prices: &Map<String, PriceSpec>) -> Result<(), Invalid> {
     for (name, spec) in prices {
         if split_target(name).is_none() {
             return invalid(format!("prices.{name}"), "a price is for `provider/model` or `provider/*`");
@@ -161,7 +161,7 @@ fn only(at: &str, scope: &Scope, only: &[String]) -> Result<(), Invalid> {
 }
 
 fn rules<'a>(field: &str, ids: impl Iterator<Item = &'a str>) -> Result<(), Invalid> {
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     for (i, id) in ids.enumerate() {
         let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
         if id.is_empty() || id.len() > 64 || !id.bytes().all(ok) {

@@ -1,7 +1,7 @@
 //! Reading a caller's fields: each is right, absent, or the request is refused with its name.
 
 use super::json::{Fields, Json};
-use crate::map::Set as BTreeSet;
+use crate::map::Set;
 use serde_json::Number;
 
 /// Most names in a list of what was dropped; a caller's own field names are among them.
@@ -41,7 +41,7 @@ impl Refused {
 /// What a target could not be told, by the names that the caller used where there are such. Becomes
 /// `x-tollgate-dropped`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Dropped(BTreeSet<String>);
+pub struct Dropped(Set<String>);
 
 impl Dropped {
     /// Notes a name. At most 32 are kept; one that is long or not plain ASCII is noted as `other`.

@@ -3,7 +3,7 @@
 //! A tool's schema and a call's arguments are handed on as they came: models write the fields of an
 //! answer in the order in which a schema names them, so sorting the keys would change answers.
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
@@ -358,7 +358,7 @@ fn last_of_each(fields: Vec<(String, Json)>) -> Vec<(String, Json)> {
     if !doubled {
         return fields;
     }
-    let last: BTreeMap<String, usize> = fields.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
+    let last: Map<String, usize> = fields.iter().enumerate().map(|(i, (key, _))| (key.clone(), i)).collect();
     fields.into_iter().enumerate().filter(|(i, (key, _))| last.get(key) == Some(i)).map(|(_, field)| field).collect()
 }
 

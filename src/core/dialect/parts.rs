@@ -2,7 +2,7 @@
 
 use super::common::{Body, Delta, Opening, Piece, Signature, Stop, WireError};
 use super::stream::MAX_PARTS;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 
 /// Most choices of one answer; OpenAI's own bound.
 const MAX_CHOICES: usize = 128;
@@ -17,14 +17,14 @@ pub(super) enum Kind {
 
 /// The parts of every choice of one answer.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Parts(BTreeMap<u64, Choice>);
+pub(super) struct Parts(Map<u64, Choice>);
 
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Choice {
     next: u64,
     open: Option<(u64, Open)>,
     /// Ids of calls by the provider's number.
-    calls: BTreeMap<u64, String>,
+    calls: Map<u64, String>,
     stopped: bool,
 }
 

@@ -3,7 +3,7 @@
 
 use crate::checks::{Change, Checked, Checks, Claim};
 use crate::ids::TenantId;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::{PriceBook, PriceSpec};
 use crate::protocol::Totals;
 use crate::units::{Millis, NanoUsd, Timestamp};
@@ -82,7 +82,7 @@ pub enum DirectoryCommand {
     /// Store the operator's prices, validated, as the next version.
     PutPrices {
         /// All of them.
-        prices: BTreeMap<String, PriceSpec>,
+        prices: Map<String, PriceSpec>,
         /// Only if this version is current.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         if_match: Option<u64>,

@@ -10,7 +10,7 @@ mod verdict;
 pub use verdict::{Verdict, Why};
 
 use crate::auth;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::secret::Secret;
 use crate::units::{Millis, Timestamp};
 use std::rc::Rc;
@@ -128,9 +128,9 @@ struct Trouble {
 /// What is known of keys.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Keyring {
-    troubles: BTreeMap<KeyId, Trouble>,
+    troubles: Map<KeyId, Trouble>,
     /// Index of the next key, by owner and provider.
-    turns: BTreeMap<(Rc<str>, Rc<str>), usize>,
+    turns: Map<(Rc<str>, Rc<str>), usize>,
 }
 
 impl Keyring {

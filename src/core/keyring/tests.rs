@@ -189,7 +189,7 @@ proptest! {
     #[test]
     fn turns_are_fair(n in 1_usize..9, rounds in 1_usize..20, seed: u64) {
         let (mut keyring, ring) = (Keyring::default(), ring(n));
-        let mut counts = BTreeMap::new();
+        let mut counts = Map::new();
         for _ in 0..n * rounds {
             *counts.entry(keyring.choose(&ring, &[], NOW, seed).unwrap().id.clone()).or_insert(0) += 1;
         }

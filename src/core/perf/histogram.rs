@@ -1,13 +1,13 @@
 //! Latencies in buckets that grow with them.
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use serde::{Deserialize, Serialize};
 
 /// Counts of milliseconds: four buckets to a doubling, so that a quantile is at most a fifth too large.
 /// Only buckets with something in them are kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Histogram(BTreeMap<u8, u32>);
+pub struct Histogram(Map<u8, u32>);
 
 /// The bucket of so many milliseconds: below 4 each has its own, then four to a doubling.
 fn bucket(ms: u32) -> u8 {

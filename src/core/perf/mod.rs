@@ -13,7 +13,7 @@ pub use histogram::Histogram;
 pub use view::{MAX_VIEW, Seen, View, ViewRow};
 pub use votes::Votes;
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::protocol::{Attempt, Outcome};
 use crate::retry::{Class, Signal};
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
@@ -33,7 +33,7 @@ pub struct Perf {
     /// From when the counts have not been halved.
     since: Timestamp,
     /// Attempts by class.
-    pub classes: BTreeMap<Class, u32>,
+    pub classes: Map<Class, u32>,
     /// Milliseconds to the first byte.
     pub first: Histogram,
     /// Milliseconds to the end.

@@ -4,7 +4,7 @@ use crate::catalog::Catalog;
 use crate::config::{Capability, Config, PoolTarget, Quality, Route, UnknownPrice, split_target};
 use crate::dialect::Dialect;
 use crate::failure::Failure;
-use crate::map::Set as BTreeSet;
+use crate::map::Set;
 use crate::price::{Price, TierAsked, UNKNOWN};
 use crate::units::{NanoUsd, Timestamp, Tokens};
 
@@ -28,7 +28,7 @@ pub struct Target {
     /// Its context window in tokens, where known.
     pub context: Option<Tokens>,
     /// What it cannot do.
-    pub lacks: BTreeSet<Capability>,
+    pub lacks: Set<Capability>,
 }
 
 impl Target {
@@ -177,7 +177,7 @@ impl Plan {
 
     /// The providers that it may be sent to, each once.
     pub fn providers(&self) -> Vec<String> {
-        let names: BTreeSet<&str> = self.all().map(|t| t.provider.as_str()).collect();
+        let names: Set<&str> = self.all().map(|t| t.provider.as_str()).collect();
         names.into_iter().map(str::to_owned).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! The operator's own prices: one document for all tenants, changed while the gateway runs.
 
 use super::{Price, PriceSpec};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::units::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -17,7 +17,7 @@ pub struct PriceBook {
     pub at: Timestamp,
     /// `provider/model` or `provider/*`.
     #[serde(default)]
-    pub prices: BTreeMap<String, PriceSpec>,
+    pub prices: Map<String, PriceSpec>,
 }
 
 impl PriceBook {

@@ -16,7 +16,7 @@ use crate::budget::AccountKey;
 use crate::checks::Unreachable;
 use crate::config::Config;
 use crate::ids::{PermitId, TenantId};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::perf::Seen;
 use crate::price::{PriceBook, Usage};
 use crate::retry::Class;
@@ -200,8 +200,8 @@ pub struct Admit {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub providers: Vec<String>,
     /// What the caller says about it.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, String>,
     /// The session that it belongs to; empty if none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub session: String,
@@ -377,8 +377,8 @@ pub struct NewKey {
     #[serde(default, skip_serializing_if = "is_default")]
     pub critical: bool,
     /// Metadata of every request of this key. It goes before what the request says.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, String>,
 }
 
 /// A change of a gateway key. What is absent stays.
@@ -398,7 +398,7 @@ pub struct KeyChange {
     /// Whether it is served first when there is too much to do.
     pub critical: Option<bool>,
     /// Metadata of every request of this key.
-    pub metadata: Option<BTreeMap<String, String>>,
+    pub metadata: Option<Map<String, String>>,
 }
 
 /// What a tenant's object answers.
@@ -430,8 +430,8 @@ pub enum Reply {
         #[serde(default)]
         updated_at: Timestamp,
         /// The tenant's secrets: name → sealed text.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        secrets: BTreeMap<String, String>,
+        #[serde(default, skip_serializing_if = "Map::is_empty")]
+        secrets: Map<String, String>,
         /// The operator's prices, where there are some.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         prices: Option<Box<PriceBook>>,

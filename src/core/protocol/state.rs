@@ -2,7 +2,7 @@
 
 use super::is_default;
 use crate::budget::Measure;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::retry::Class;
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
@@ -149,8 +149,8 @@ pub struct KeyView {
     #[serde(default, skip_serializing_if = "is_default")]
     pub critical: bool,
     /// Metadata of every request of this key. It goes before what the request says.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, String>,
 }
 
 /// What was used in a minute.
@@ -233,7 +233,7 @@ pub struct ProviderRow {
     /// Those of them that failed.
     pub failed: u64,
     /// All attempts by class.
-    pub classes: BTreeMap<Class, u32>,
+    pub classes: Map<Class, u32>,
     /// Milliseconds to the first byte: median, 95 %, 99 %.
     pub first_ms: [u32; 3],
     /// Milliseconds to the end: median, 95 %, 99 %.

@@ -2,7 +2,7 @@
 
 use super::inputs::{Ask, Candidate, Gate, Inputs, Role};
 use crate::config::{Capability, Quality, RouteRule, When};
-use crate::map::Set as BTreeSet;
+use crate::map::Set;
 use crate::units::{Millis, NanoUsd, Timestamp, Tokens};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -19,7 +19,7 @@ pub enum Reason {
     /// It cannot do what the request needs.
     Capability {
         /// That.
-        lacks: BTreeSet<Capability>,
+        lacks: Set<Capability>,
     },
     /// The request is longer than its context window.
     Context {
@@ -131,7 +131,7 @@ pub(super) fn reason(inputs: &Inputs, rule: Option<&RouteRule>, c: &Candidate) -
     if !missing.is_empty() {
         return Some(Reason::Tags { missing });
     }
-    let lacks: BTreeSet<Capability> = c.lacks.intersection(&ask.needs).copied().collect();
+    let lacks: Set<Capability> = c.lacks.intersection(&ask.needs).copied().collect();
     if !lacks.is_empty() {
         return Some(Reason::Capability { lacks });
     }

@@ -2,7 +2,7 @@
 
 use super::chance::mix;
 use crate::config::{Capability, Quality, Route};
-use crate::map::{Map as BTreeMap, Set as BTreeSet};
+use crate::map::{Map, Set};
 use crate::perf::{View, ViewRow};
 use crate::plan::{Plan, Target};
 use crate::price::{TierAsked, Usage};
@@ -51,11 +51,11 @@ pub struct Ask {
     /// Whether it is answered as a stream.
     pub stream: bool,
     /// What the model must be able to do.
-    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub needs: BTreeSet<Capability>,
+    #[serde(skip_serializing_if = "Set::is_empty")]
+    pub needs: Set<Capability>,
     /// What the caller or its key says of the request.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub metadata: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, String>,
     /// Bits of the session's name; the name itself is not kept.
     #[serde(with = "seed::maybe", skip_serializing_if = "Option::is_none")]
     pub session: Option<u64>,
@@ -139,8 +139,8 @@ pub struct Candidate {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<Tokens>,
     /// What it cannot do.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub lacks: BTreeSet<Capability>,
+    #[serde(default, skip_serializing_if = "Set::is_empty")]
+    pub lacks: Set<Capability>,
     /// The price row that the costs were computed with.
     pub price: String,
     /// What the request is expected to cost here.
@@ -236,9 +236,9 @@ pub struct Question<'a> {
     /// Random bits.
     pub seed: u64,
     /// Requests of this isolate under way, by `provider/model`.
-    pub busy: &'a BTreeMap<String, u32>,
+    pub busy: &'a Map<String, u32>,
     /// Providers of which a limit or budget has nothing left, and that rule's name.
-    pub blocked: &'a BTreeMap<String, String>,
+    pub blocked: &'a Map<String, String>,
 }
 
 impl Question<'_> {

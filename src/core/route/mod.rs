@@ -20,7 +20,7 @@ pub use record::{Change, Decided, MAX_BODY, MAX_ID, Record, Replayed, Tried, reb
 pub use refusal::refused;
 
 use crate::config::Strategy;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use serde::{Deserialize, Serialize};
 use strategy::{Order, Place};
 
@@ -41,7 +41,7 @@ pub struct Decision {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<usize>,
     /// What the order was made by, smaller is better: nano-dollars, milliseconds, draws.
-    pub scores: BTreeMap<String, i64>,
+    pub scores: Map<String, i64>,
     /// Targets that were left out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dropped: Vec<Dropped>,

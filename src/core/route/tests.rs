@@ -38,8 +38,8 @@ pub(super) struct Asked {
     pub probe: Option<String>,
     pub ask: Ask,
     pub at: i64,
-    pub busy: BTreeMap<String, u32>,
-    pub blocked: BTreeMap<String, String>,
+    pub busy: Map<String, u32>,
+    pub blocked: Map<String, String>,
 }
 
 impl Asked {
@@ -54,8 +54,8 @@ impl Asked {
             probe: None,
             ask: Ask::new(4_000, 4_000, None, 1),
             at: 1_000_000,
-            busy: BTreeMap::new(),
-            blocked: BTreeMap::new(),
+            busy: Map::new(),
+            blocked: Map::new(),
         }
     }
 
@@ -84,8 +84,8 @@ impl Asked {
     }
 
     /// Who is first, of so many decisions.
-    pub fn shares(&self, n: u64) -> BTreeMap<String, u64> {
-        let (mut shares, mut inputs) = (BTreeMap::new(), self.inputs(0));
+    pub fn shares(&self, n: u64) -> Map<String, u64> {
+        let (mut shares, mut inputs) = (Map::new(), self.inputs(0));
         for seed in 0..n {
             inputs.seed = mix(seed, "test");
             *shares.entry(decide(&inputs).order[0].clone()).or_default() += 1;

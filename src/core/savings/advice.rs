@@ -2,7 +2,7 @@
 
 use super::SavingsRow;
 use crate::config::{Capability, Quality};
-use crate::map::{Set as BTreeSet, sort_by};
+use crate::map::{Set, sort_by};
 use crate::perf::View;
 use crate::plan::{Plan, Target};
 use crate::price::Usage;
@@ -21,7 +21,7 @@ pub struct Advice {
     /// How good it is: as configured, and corrected by feedback.
     pub quality: Quality,
     /// What it is said not to be able to do.
-    pub lacks: BTreeSet<Capability>,
+    pub lacks: Set<Capability>,
     /// Milliseconds to the first byte, as observed; 0 if not yet.
     pub first_ms: u32,
     /// Milliseconds to the end, as observed; 0 if not yet.
@@ -39,7 +39,7 @@ pub fn advise(rows: &[SavingsRow], plan: &Plan, others: &[Target], view: &View) 
     let mut sum = SavingsRow::default();
     rows.iter().filter(|r| r.cause == "actual").for_each(|row| sum.add(row));
     let mean = |n: u64| n.checked_div(sum.requests).unwrap_or(0);
-    let mut seen = BTreeSet::new();
+    let mut seen = Set::new();
     let mut advice = Vec::new();
     for target in plan.targets.iter().chain(others) {
         let name = target.name();

@@ -15,7 +15,7 @@ mod advice;
 
 pub use advice::{Advice, advise};
 
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::plan::Target;
 use crate::price::Usage;
 use crate::protocol::{Attempt, Outcome};
@@ -65,8 +65,8 @@ pub struct Saved {
     #[serde(rename = "p")]
     pub price: String,
     /// By cause, without zeros.
-    #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub by: BTreeMap<Cause, NanoUsd>,
+    #[serde(rename = "d", default, skip_serializing_if = "Map::is_empty")]
+    pub by: Map<Cause, NanoUsd>,
 }
 
 /// Where an answer came from.
@@ -104,7 +104,7 @@ impl Story<'_> {
     /// What it saved.
     pub fn saved(&self) -> Saved {
         let actual = actual(self.attempts);
-        let mut by = BTreeMap::new();
+        let mut by = Map::new();
         let mut put = |cause: Cause, from: NanoUsd, to: NanoUsd| {
             if from != to {
                 by.insert(cause, from.minus(to));

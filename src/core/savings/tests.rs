@@ -88,7 +88,7 @@ proptest! {
         let names = ["p/x", "p/y", "q/z", "q/base"];
         let priced: Vec<(&str, u64)> = names.into_iter().zip(prices).collect();
         let plan = planned(r#"{"targets":["p/x","p/y","q/z"],"baseline":"q/base"}"#, &priced);
-        let mut sums: BTreeMap<String, i128> = BTreeMap::new();
+        let mut sums: Map<String, i128> = Map::new();
         let mut by_hand = 0_i128;
         for (asked, first, answered, kind, (input, output, cached), failed) in requests {
             let [asked, first, answered] = [asked, first, answered].map(|n| &plan.targets[n]);

@@ -6,7 +6,7 @@ use super::ledger::Ledger;
 use crate::budget::AccountKey;
 use crate::config::Config;
 use crate::ids::PermitId;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::protocol::Crossed;
 use crate::units::{Amount, Millis, Timestamp};
 
@@ -53,7 +53,7 @@ impl Ledger {
         let open = if ours { self.live.remove(&id.seq) } else { self.orphans.remove(&id) };
         let unknown = open.is_some_and(|o| o.unknown);
         let corrects = if first.kind == LineKind::Corrected { self.expired.remove(&id) } else { None };
-        let mut changes: BTreeMap<&AccountKey, Change> = BTreeMap::new();
+        let mut changes: Map<&AccountKey, Change> = Map::new();
         for charge in lines.iter().flat_map(|l| &l.charges) {
             let change = changes.entry(&charge.account).or_default();
             change.hold = change.hold.plus(charge.hold);

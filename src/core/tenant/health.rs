@@ -7,7 +7,7 @@ use crate::breaker::State;
 use crate::checks::Unreachable;
 use crate::config::{BreakerPolicy, Config, HedgeAfter, Route, Strategy, split_target};
 use crate::ids::PermitId;
-use crate::map::{Map as BTreeMap, sort_by};
+use crate::map::{Map, sort_by};
 use crate::perf::{MAX_VIEW, Perf, Seen, View, ViewRow};
 use crate::protocol::{Admit, Attempt, Feedback, Outcome, ProviderRow, Reply, TokenBound};
 use crate::route::{Gate, mix};
@@ -34,10 +34,10 @@ const VERSIONS: u64 = 4_096;
 /// What is known of targets.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Health {
-    targets: BTreeMap<String, TargetHealth>,
+    targets: Map<String, TargetHealth>,
     judged: VecDeque<u32>,
     /// How many attempts under a permit under way were told of before its end.
-    early: BTreeMap<PermitId, usize>,
+    early: Map<PermitId, usize>,
     /// How many breakers are not closed.
     open: usize,
     told: Told,
@@ -62,7 +62,7 @@ struct Told {
 
 impl Health {
     pub fn restore(targets: Vec<TargetHealth>, judged: Vec<u32>, early: Vec<(PermitId, usize)>) -> Health {
-        let targets: BTreeMap<String, TargetHealth> = targets.into_iter().map(|t| (t.target.clone(), t)).collect();
+        let targets: Map<String, TargetHealth> = targets.into_iter().map(|t| (t.target.clone(), t)).collect();
         let told = Told { gates: true, perf: true, ..Told::default() };
         let mut health = Health { targets, judged: judged.into(), early: early.into_iter().collect(), open: 0, told };
         health.count_open();

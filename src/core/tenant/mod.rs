@@ -48,7 +48,7 @@ use ledger::Ledger;
 
 use crate::checks::Unreachable;
 use crate::config::{Config, Scope};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::price::PriceBook;
 use crate::protocol::{Command, Reply};
 use crate::units::{Millis, Timestamp};
@@ -77,9 +77,9 @@ pub const MAX_TALLY: usize = 5_000;
 pub struct Tenant {
     config: Option<Rc<StoredConfig>>,
     /// By hash of the key.
-    keys: BTreeMap<String, Key>,
+    keys: Map<String, Key>,
     /// By name.
-    secrets: BTreeMap<String, StoredSecret>,
+    secrets: Map<String, StoredSecret>,
     /// The operator's.
     prices: Option<Rc<PriceBook>>,
     ledger: Ledger,

@@ -4,7 +4,7 @@ use super::ledger::Ledger;
 use crate::budget::{AccountKey, Measure};
 use crate::config::{Algorithm, Budget, Config, Limit, Mode, Scope, SessionCap};
 use crate::limit::Shape;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::protocol::Admit;
 use crate::units::{Amount, Timestamp};
 use std::borrow::Cow;
@@ -23,7 +23,7 @@ pub(super) struct Asked<'a> {
     pub key: &'a str,
     pub admit: &'a Admit,
     /// What the operator says about the key.
-    pub of_key: &'a BTreeMap<String, String>,
+    pub of_key: &'a Map<String, String>,
 }
 
 /// A rule that a request is checked against.

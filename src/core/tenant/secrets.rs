@@ -2,7 +2,7 @@
 //! configuration, so that workers that know an older one are told.
 
 use super::{MAX_SECRETS, StoredConfig, Tenant, Write};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::protocol::{NewSecret, Reply, SecretView};
 use crate::secret::Sealed;
 use crate::units::Timestamp;
@@ -32,7 +32,7 @@ impl StoredSecret {
 
 impl Tenant {
     /// Sealed texts by name.
-    pub(super) fn sealed(&self) -> BTreeMap<String, String> {
+    pub(super) fn sealed(&self) -> Map<String, String> {
         self.secrets.iter().map(|(name, secret)| (name.clone(), secret.given.sealed.clone())).collect()
     }
 

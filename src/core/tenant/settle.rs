@@ -5,7 +5,7 @@ use super::{Charge, Expired, Fact, Line, LineKind, Lost, Open, Tenant, Write};
 use crate::budget::{AccountKey, Measure};
 use crate::config::ExpiryCharge;
 use crate::ids::PermitId;
-use crate::map::{Map as BTreeMap, Set as BTreeSet};
+use crate::map::{Map, Set};
 use crate::protocol::{Attempt, Crossed, Hold, MAX_REPORTS, Outcome, Reply, Report};
 use crate::units::{Amount, NanoUsd, Timestamp};
 
@@ -38,7 +38,7 @@ impl Tenant {
             return Reply::NoTenant;
         }
         let mut lines: Vec<Line> = Vec::new();
-        let mut seen: BTreeSet<PermitId> = BTreeSet::new();
+        let mut seen: Set<PermitId> = Set::new();
         let mut lost = LostMoney::new(&self.ledger.lost);
         let mut records = Vec::new();
         for mut report in reports {
@@ -73,7 +73,7 @@ impl Tenant {
             .collect();
         // What the unknown permits of a life may hold together is charged with the last of them.
         let unknown = self.ledger.orphans.iter().filter(|(_, open)| open.unknown);
-        let last: BTreeMap<u64, PermitId> = unknown.map(|(id, _)| (id.epoch, *id)).collect();
+        let last: Map<u64, PermitId> = unknown.map(|(id, _)| (id.epoch, *id)).collect();
         let lines = due.into_iter().map(|(id, open)| {
             let charges = if !open.unknown {
                 own_charges(&open, policy)
@@ -119,7 +119,7 @@ impl Tenant {
             return;
         }
         let charges = lines.iter().flat_map(|l| &l.charges);
-        let touched: BTreeSet<AccountKey> = charges.filter(|c| c.cost > Amount::ZERO).map(|c| c.account.clone()).collect();
+        let touched: Set<AccountKey> = charges.filter(|c| c.cost > Amount::ZERO).map(|c| c.account.clone()).collect();
         self.end_claims(&lines, writes);
         self.record(now, vec![Fact::Lines { lines }], writes);
         let crossed = self.crossings(now, touched.iter());
@@ -148,10 +148,10 @@ impl Tenant {
 }
 
 /// What crashes forgot, while corrections are made: each takes its part, the next sees the rest.
-struct LostMoney(BTreeMap<(u64, AccountKey), Lost>);
+struct LostMoney(Map<(u64, AccountKey), Lost>);
 
 impl LostMoney {
-    fn new(lost: &BTreeMap<(u64, AccountKey), Lost>) -> LostMoney {
+    fn new(lost: &Map<(u64, AccountKey), Lost>) -> LostMoney {
         LostMoney(lost.clone())
     }
 

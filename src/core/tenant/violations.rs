@@ -3,7 +3,7 @@
 use super::MAX_TALLY;
 use super::ledger::Ledger;
 use super::tally::{TallyKey, minute};
-use crate::map::{Map as BTreeMap, sort_by};
+use crate::map::{Map, sort_by};
 use crate::protocol::{Counts, Offender, ViolationRow};
 use crate::units::Timestamp;
 
@@ -56,7 +56,7 @@ impl Ledger {
 
 /// The keys that were really denied most, worst first.
 pub fn top(rows: &[ViolationRow]) -> Vec<Offender> {
-    let mut sums: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut sums: Map<&str, u64> = Map::new();
     // A step that was taken instead (`limit:rpm downgrade`) follows a denial that is counted already.
     for row in rows.iter().filter(|r| !r.shadow && !r.rule.contains(' ')) {
         let sum = sums.entry(&row.key).or_default();

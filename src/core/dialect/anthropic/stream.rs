@@ -8,14 +8,14 @@ use super::answer::{stop, stop_reason};
 use super::read::block;
 use super::usage::{Told, written};
 use super::{encode_error, error_in};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::sse::write_event;
 
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
     /// The provider's number of each open block, and ours.
-    open: BTreeMap<u64, u64>,
+    open: Map<u64, u64>,
     next: u64,
     told: Told,
     stopped: bool,
@@ -124,7 +124,7 @@ impl Reading {
 pub(crate) struct Writing {
     face: Face,
     /// Our number of each open part, the block's, and whether it is reasoning.
-    open: BTreeMap<u64, (u64, bool)>,
+    open: Map<u64, (u64, bool)>,
     next: u64,
     stop: Option<Stop>,
     usage: Option<Usage>,
@@ -132,7 +132,7 @@ pub(crate) struct Writing {
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, open: BTreeMap::new(), next: 0, stop: None, usage: None }
+        Writing { face, open: Map::new(), next: 0, stop: None, usage: None }
     }
 
     /// The bytes of a delta. Only the first choice has a place.

@@ -7,13 +7,13 @@ use super::answer::{stop, stop_reason};
 use super::error::exception;
 use super::event_stream::write_message;
 use super::usage;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 
 /// Reads events.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
     /// The provider's number of each open block, and ours.
-    open: BTreeMap<u64, u64>,
+    open: Map<u64, u64>,
     next: u64,
     stopped: bool,
 }
@@ -111,7 +111,7 @@ impl Reading {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Writing {
     /// Our number of each open part, the block's, and whether it is reasoning.
-    open: BTreeMap<u64, (u64, bool)>,
+    open: Map<u64, (u64, bool)>,
     next: u64,
     stop: Option<Stop>,
     usage: Option<Usage>,

@@ -9,7 +9,7 @@ use super::super::media::ending_of_mime;
 use super::super::path::segment;
 use super::super::schema::for_claude;
 use super::super::{Dialect, Encoded, Target};
-use crate::map::Set as BTreeSet;
+use crate::map::Set;
 
 /// Characters of a document's name that Bedrock takes.
 const MAX_NAME: usize = 200;
@@ -287,7 +287,7 @@ fn cache_point(mark: &CacheMark) -> Fields {
 
 /// The tools that a conversation called, without more than their names.
 fn called(request: &Request) -> Vec<Tool> {
-    let names: BTreeSet<&str> = request.tools_of_calls().into_values().collect();
+    let names: Set<&str> = request.tools_of_calls().into_values().collect();
     let tool = |name: &str| Tool {
         kind: ToolKind::Function { name: name.to_owned(), description: None, schema: None, strict: None },
         cache: None,

@@ -8,7 +8,7 @@ use super::super::{Face, logprobs};
 use super::answer::{finish_reason, spoken, stop, written_logprobs};
 use super::{encode_error, error_in, reasoning, usage};
 use crate::map::Entry;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::sse::write_event;
 
 /// Reads chunks.
@@ -134,14 +134,14 @@ enum Open {
 pub(crate) struct Writing {
     face: Face,
     /// Calls begun, by choice; a choice is in it once it has begun.
-    calls: BTreeMap<u64, u64>,
-    open: BTreeMap<(u64, u64), Open>,
+    calls: Map<u64, u64>,
+    open: Map<(u64, u64), Open>,
     usage: Option<Usage>,
 }
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, calls: BTreeMap::new(), open: BTreeMap::new(), usage: None }
+        Writing { face, calls: Map::new(), open: Map::new(), usage: None }
     }
 
     /// The bytes of a delta.

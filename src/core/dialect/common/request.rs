@@ -4,7 +4,7 @@ use super::super::Dialect;
 use super::super::json::{Fields, Json};
 use super::reasoning::Reasoning;
 use super::signature::Signature;
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use serde_json::Number;
 
 /// A request for an answer.
@@ -78,7 +78,7 @@ impl Request {
     }
 
     /// The names of tools by the ids of their calls.
-    pub(crate) fn tools_of_calls(&self) -> BTreeMap<&str, &str> {
+    pub(crate) fn tools_of_calls(&self) -> Map<&str, &str> {
         let parts = self.messages.iter().flat_map(|m| &m.parts);
         let calls = parts
             .filter_map(|part| if let Body::ToolCall { id, name, .. } = &part.body { Some((id.as_str(), name.as_str())) } else { None });

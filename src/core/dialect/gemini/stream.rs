@@ -8,7 +8,7 @@ use super::answer::{blocked, call_id, finish_reason, logprobs, stop, written_log
 use super::read::part;
 use super::usage::{Told, written};
 use super::{encode_error, error_in};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::sse::write_event;
 
 /// Reads events.
@@ -20,7 +20,7 @@ pub(crate) struct Reading {
     parts: Parts,
     told: Told,
     /// Why each candidate finished, as it said last: some models say so with every event.
-    stops: BTreeMap<u64, Stop>,
+    stops: Map<u64, Stop>,
 }
 
 impl Reading {
@@ -110,13 +110,13 @@ impl Reading {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Writing {
     face: Face,
-    open: BTreeMap<(u64, u64), Body>,
+    open: Map<(u64, u64), Body>,
     usage: Option<Usage>,
 }
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, open: BTreeMap::new(), usage: None }
+        Writing { face, open: Map::new(), usage: None }
     }
 
     /// The bytes of a delta.

@@ -10,7 +10,7 @@ use super::super::media::mime_of_name;
 use super::super::models::least_thought;
 use super::super::path::segment;
 use super::super::{Dialect, Encoded, Target};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 
 /// What Google's documents name for calls that no Gemini made, where a signature must stand.
 const NOT_SIGNED: &str = "skip_thought_signature_validator";
@@ -100,7 +100,7 @@ fn least_effort(model: &str) -> Effort {
 struct Writer<'a> {
     own: bool,
     /// Tools by their calls' ids.
-    names: BTreeMap<&'a str, &'a str>,
+    names: Map<&'a str, &'a str>,
     dropped: Dropped,
     must_sign: bool,
     least: Effort,

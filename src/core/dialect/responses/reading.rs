@@ -7,7 +7,7 @@ use super::super::stream::MAX_PARTS;
 use super::super::{chat, logprobs};
 use super::answer::{item, stop};
 use super::{reasoning, usage};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 
 /// An open part.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,7 +23,7 @@ struct Open {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Reading {
     /// By the item's number and the part's in it.
-    open: BTreeMap<(u64, u64), Open>,
+    open: Map<(u64, u64), Open>,
     next: u64,
     calls: bool,
 }

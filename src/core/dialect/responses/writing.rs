@@ -5,7 +5,7 @@ use super::super::common::{Body, Delta, Logprob, Opening, Piece, Signature, Stop
 use super::super::json::{Fields, Json, object};
 use super::super::{Face, chat, logprobs};
 use super::answer::{response, status_of, tail, written_item};
-use crate::map::Map as BTreeMap;
+use crate::map::Map;
 use crate::sse::write_event;
 
 /// An open part: what came of it.
@@ -24,10 +24,10 @@ struct Open {
 pub(crate) struct Writing {
     face: Face,
     sequence: u64,
-    open: BTreeMap<u64, Open>,
+    open: Map<u64, Open>,
     /// The text part that came last: log-probabilities are of it.
     last_text: Option<u64>,
-    items: BTreeMap<usize, Fields>,
+    items: Map<usize, Fields>,
     next: usize,
     stop: Option<Stop>,
     usage: Option<Usage>,
@@ -35,7 +35,7 @@ pub(crate) struct Writing {
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, sequence: 0, open: BTreeMap::new(), last_text: None, items: BTreeMap::new(), next: 0, stop: None, usage: None }
+        Writing { face, sequence: 0, open: Map::new(), last_text: None, items: Map::new(), next: 0, stop: None, usage: None }
     }
 
     /// The bytes of a delta. Only the first choice has a place.

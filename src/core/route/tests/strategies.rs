@@ -79,15 +79,15 @@ proptest! {
 /// A pool of providers with these latencies, learnt and asked in turns.
 struct World {
     asked: Asked,
-    perfs: BTreeMap<String, Perf>,
-    latency: BTreeMap<String, u32>,
+    perfs: Map<String, Perf>,
+    latency: Map<String, u32>,
 }
 
 impl World {
     fn new(names: &[&str]) -> World {
         let alias = format!(r#"{{"targets":{},"strategy":"fastest"}}"#, serde_json::to_string(names).unwrap());
         let latency = names.iter().map(|n| ((*n).to_owned(), 200)).collect();
-        World { asked: Asked::new(&alias), perfs: BTreeMap::new(), latency }
+        World { asked: Asked::new(&alias), perfs: Map::new(), latency }
     }
 
     /// One request; who answered.

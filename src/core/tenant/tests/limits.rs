@@ -164,7 +164,7 @@ fn rules_count_by_model_provider_and_metadata() {
             "budgets":[{"id":"team","scope":"metadata:team","limit_usd":"0.000001","period":"day"}]}"#,
     );
     let two = || vec!["p".to_owned(), "q".to_owned()];
-    let team = |name: &str| BTreeMap::from([("team".to_owned(), name.to_owned())]);
+    let team = |name: &str| Map::from([("team".to_owned(), name.to_owned())]);
     let first = permit(desk.ask_for(|a| a.providers = two()));
     permit(desk.ask_for(|_| {}));
     let why = denial(desk.ask_for(|_| {}));
@@ -405,7 +405,7 @@ fn too_many_values_share_an_account() {
     let mut desk = Desk::new(r#"{"limits":[{"id":"each","scope":"metadata:user","requests":2,"window_s":60}]}"#);
     // The desk's checks are slow with so many.
     let ask = |desk: &mut Desk, n: usize| {
-        let metadata = BTreeMap::from([("user".to_owned(), format!("user-{n}"))]);
+        let metadata = Map::from([("user".to_owned(), format!("user-{n}"))]);
         let admit = Admit { key_hash: "hash-a".to_owned(), config: 1, model: "fast".to_owned(), metadata, ..Admit::default() };
         matches!(desk.tenant.handle(Timestamp(desk.now), Command::Admit(admit)).answer, Answer::Reply(Reply::Permit(_)))
     };

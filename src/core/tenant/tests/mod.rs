@@ -38,7 +38,7 @@ struct Desk {
     alarm: Option<Timestamp>,
     /// All writes so far.
     writes: Vec<Write>,
-    answers: BTreeMap<(String, String), StoredAnswer>,
+    answers: Map<(String, String), StoredAnswer>,
     savings: Vec<SavingsRow>,
     records: Vec<Record>,
 }
@@ -73,16 +73,7 @@ impl Desk {
     /// A tenant that is not there.
     fn empty() -> Desk {
         let (tenant, stored) = (Tenant::default(), Stored::default());
-        Desk {
-            tenant,
-            now: START,
-            stored,
-            alarm: None,
-            writes: Vec::new(),
-            answers: BTreeMap::new(),
-            savings: Vec::new(),
-            records: Vec::new(),
-        }
+        Desk { tenant, now: START, stored, alarm: None, writes: Vec::new(), answers: Map::new(), savings: Vec::new(), records: Vec::new() }
     }
 
     fn configure(&mut self, text: &str) {

@@ -356,9 +356,9 @@ fn saved(by: &[(Cause, i64)]) -> Option<Box<Saved>> {
 }
 
 /// Sums by cause of all rows written so far.
-fn sums(desk: &mut Desk) -> BTreeMap<String, i64> {
+fn sums(desk: &mut Desk) -> Map<String, i64> {
     desk.ask(Command::Savings { from: Timestamp(0), to: Timestamp(i64::MAX) });
-    let mut sums = BTreeMap::new();
+    let mut sums = Map::new();
     for row in &desk.savings {
         *sums.entry(row.cause.clone()).or_default() += row.amount.get();
     }
@@ -396,7 +396,7 @@ fn a_late_report_saves_too_and_silence_saves_nothing() {
     let mut desk = Desk::new("{}");
     let (late, _silent) = (desk.permit(1_000), desk.permit(1_000));
     desk.pass(61_000);
-    assert_eq!(sums(&mut desk), BTreeMap::new());
+    assert_eq!(sums(&mut desk), Map::new());
     desk.report(&[Report { saved: saved(&[(Cause::Cache, 70)]), ..report(&late, &[30]) }]);
     assert_eq!(sums(&mut desk), [("actual", 30), ("cache", 70), ("counterfactual", 100)].map(|(c, n)| (c.to_owned(), n)).into());
 }

@@ -51,7 +51,7 @@ impl Storm {
         if let Some(view) = &permit.view {
             self.view = (**view).clone();
         }
-        let (busy, blocked) = (BTreeMap::new(), BTreeMap::new());
+        let (busy, blocked) = (Map::new(), Map::new());
         let question = Question {
             model: "fast",
             config: 1,
