@@ -181,6 +181,9 @@ impl Oracle {
             match write {
                 Write::Append { facts, .. } => {
                     for fact in facts {
+                        if let Fact::Failed { permit, attempts, .. } = fact {
+                            self.tried(*permit, attempts);
+                        }
                         if let Fact::Lines { lines } = fact {
                             self.lines(lines)?;
                         }

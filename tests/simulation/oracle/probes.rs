@@ -4,7 +4,7 @@ use super::{Broken, End, Oracle};
 use std::collections::BTreeMap;
 use tollgate_core::breaker::PROBE_LIFE;
 use tollgate_core::ids::PermitId;
-use tollgate_core::protocol::Permit;
+use tollgate_core::protocol::{Attempt, Outcome, Permit};
 use tollgate_core::units::Timestamp;
 
 /// The last probe of each target, and when it was handed out.
@@ -27,5 +27,15 @@ impl Oracle {
         }
         self.probes.insert(target.clone(), (permit.id, permit.at));
         Ok(())
+    }
+
+    /// Attempts under a permit that goes on are known: where it probed, it has.
+    pub(super) fn tried(&mut self, permit: PermitId, attempts: &[Attempt]) {
+        for attempt in attempts.iter().filter(|a| a.outcome != Outcome::Cached) {
+            let target = format!("{}/{}", attempt.provider, attempt.model);
+            if self.probes.get(&target).is_some_and(|(by, _)| *by == permit) {
+                self.probes.remove(&target);
+            }
+        }
     }
 }
