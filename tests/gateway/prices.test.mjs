@@ -25,8 +25,9 @@ function fault(entry) {
     (known ??= {
       ...env,
       TENANTS: {
-        getByName: (name) => {
-          const stub = env.TENANTS.getByName(name);
+        idFromName: (name) => env.TENANTS.idFromName(name),
+        get: (id) => {
+          const stub = env.TENANTS.get(id);
           return {
             turn: async (text) => {
               if (mode === "lost" && text.includes('"command":{"prices"')) throw new Error("network connection lost");
