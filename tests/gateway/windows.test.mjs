@@ -12,7 +12,7 @@ import { tenantsOnDisk } from "./rows.mjs";
 import { ask, openSite } from "./site.mjs";
 
 const RULES = [
-  { name: "short", limit: 20, windowS: 2, windows: 6 },
+  { name: "brief", limit: 20, windowS: 2, windows: 6 },
   { name: "even", limit: 60, windowS: 8, windows: 3 },
 ];
 /** Clients that overload, and their pause after each answer. */
