@@ -8,7 +8,7 @@ import { SECRETS, nano, openSite } from "./site.mjs";
 
 const PRICE = { input_usd_per_mtok: "0.5", output_usd_per_mtok: "1.5" };
 /** Long enough for events that come at once, on a machine that has other things to do. */
-const INTERVAL_S = 2;
+const INTERVAL_S = 3;
 /** The interval is longer by up to a tenth, and a check may begin a little later. */
 const NEXT_MS = INTERVAL_S * 1_100 + 150;
 
