@@ -131,15 +131,18 @@ async function bundle(glue, outfile) {
 
 /**
  * wasm-bindgen's JavaScript with two changes: the wasm file is imported in the
- * way that workerd knows, and `__wasm()` gives the exports of the instance of
- * the moment, for calls that pass plain numbers. Those skip the check that
- * starts a new instance after a panic, so a request begins with a bound call.
+ * way that workerd knows, and `instance()` starts a new instance if the one
+ * before had a fault, and returns the number of the one of now. wasm-bindgen
+ * does the first by itself before each call, but after it has written the
+ * call's strings into the memory of the old one.
  */
 function glueSource(file) {
   const source = readFileSync(file, "utf8");
   const imported = /import source (\w+) from "\.\/index_bg\.wasm";/;
-  if (!imported.test(source)) throw new Error("wasm-bindgen's output has a new form: scripts/lib/build.mjs must follow");
-  return `${source.replace(imported, 'import $1 from "./index.wasm";')}\nexport function __wasm() { return wasm; }\n`;
+  const known = [imported, /function __wbg_call_guard\(\)/, /let __wbg_instance_id\b/].every((form) => form.test(source));
+  if (!known) throw new Error("wasm-bindgen's output has a new form: scripts/lib/build.mjs must follow");
+  const added = "export function instance() { __wbg_call_guard(); return __wbg_instance_id; }";
+  return `${source.replace(imported, 'import $1 from "./index.wasm";')}\n${added}\n`;
 }
 
 function report(check) {

@@ -32,15 +32,6 @@ function headOf(request) {
   return `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${values.join("\n")}\n${request.cf?.colo ?? ""}`;
 }
 
-/** Text variables and secrets, handed to Rust once in the life of an isolate. */
-let configured = false;
-function configure(env) {
-  const text = {};
-  for (const [name, value] of Object.entries(env)) if (typeof value === "string") text[name] = value;
-  glue.configure(JSON.stringify(text), typeof env.AI?.run === "function");
-  configured = true;
-}
-
 /** The lanes to tenants' objects that are in use. An object's id is a hash of its name: kept with its lane. */
 const lanes = new Map();
 
@@ -51,7 +42,7 @@ function laneTo(env, tenant) {
   let known = lanes.get(tenant);
   if (!known) {
     if (lanes.size >= MOST_LANES) for (const [name, { lane }] of lanes) if (lane.idle) lanes.delete(name);
-    known = { id: env.TENANTS.idFromName(tenant), lane: new Lane((reply) => glue.unclaimed(tenant, reply)) };
+    known = { id: env.TENANTS.idFromName(tenant), lane: new Lane((reply) => glue.instance() && glue.unclaimed(tenant, reply)) };
     lanes.set(tenant, known);
   }
   return known;
@@ -145,6 +136,15 @@ class Exchange {
     this.ctx = ctx;
     this.abort = null; // of the upstream request under way
     this.gone = false;
+  }
+
+  /** Text variables and secrets. Asked for once in the life of an instance. */
+  variables() {
+    return JSON.stringify(Object.fromEntries(Object.entries(this.env).filter(([, value]) => typeof value === "string")));
+  }
+
+  hasAi() {
+    return typeof this.env.AI?.run === "function";
   }
 
   now() {
@@ -501,7 +501,7 @@ class Exchange {
 
 export default {
   fetch(request, env, ctx) {
-    if (!configured) configure(env);
+    glue.instance();
     const exchange = new Exchange(request, env, ctx);
     const answer = new Promise((resolve) => (exchange.answered = resolve));
     glue.serve(headOf(request), exchange);
@@ -511,7 +511,7 @@ export default {
   },
 
   async scheduled(event, env, ctx) {
-    if (!configured) configure(env);
+    glue.instance();
     await glue.scheduled(event.scheduledTime, new Exchange(null, env, ctx));
   },
 };
@@ -520,15 +520,24 @@ export default {
 function shell(Machine) {
   return class extends DurableObject {
     #machine = null;
+    #instance = 0;
 
     constructor(ctx, env) {
       super(ctx, env);
-      this.#machine = new Machine(ctx);
+      this.#load();
+    }
+
+    /** Loads the machine, unless the one of this instance is there. */
+    #load() {
+      const instance = glue.instance();
+      if (this.#machine && this.#instance === instance) return;
+      this.#machine = new Machine(this.ctx);
+      this.#instance = instance;
     }
 
     #call(method, ...args) {
       try {
-        this.#machine ??= new Machine(this.ctx);
+        this.#load();
         return this.#machine[method](...args);
       } catch (e) {
         // Memory may be half changed; what counts is on disk. The next call loads it again.

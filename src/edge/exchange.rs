@@ -16,6 +16,12 @@ extern "C" {
     /// The JavaScript half of an event.
     pub type Exchange;
 
+    /// Text variables and secrets, as a JSON object.
+    #[wasm_bindgen(method)]
+    pub fn variables(this: &Exchange) -> String;
+    /// Whether there is a binding for Workers AI.
+    #[wasm_bindgen(method, js_name = hasAi)]
+    pub fn has_ai(this: &Exchange) -> bool;
     #[wasm_bindgen(method)]
     fn now(this: &Exchange) -> f64;
     #[wasm_bindgen(method)]

@@ -20,11 +20,18 @@ pub use tollgate_durable::{DirectoryShell, TenantShell};
 use wasm_bindgen::prelude::*;
 
 thread_local! {
-    static ISOLATE: RefCell<Rc<Isolate>> = RefCell::new(Rc::new(Isolate::new(Map::new())));
+    static ISOLATE: RefCell<Option<Rc<Isolate>>> = const { RefCell::new(None) };
 }
 
-fn isolate() -> Rc<Isolate> {
-    ISOLATE.with_borrow(Rc::clone)
+/// What this instance remembers. A new one, at the start or after a fault, asks for the variables first.
+fn isolate(exchange: &Exchange) -> Rc<Isolate> {
+    if let Some(known) = ISOLATE.with_borrow(Clone::clone) {
+        return known;
+    }
+    let vars: Map<String, String> = serde_json::from_str(&exchange.variables()).unwrap_or_default();
+    let isolate = Rc::new(Isolate::new(vars).with_ai(exchange.has_ai()));
+    ISOLATE.set(Some(Rc::clone(&isolate)));
+    isolate
 }
 
 /// The request headers that are to be handed over, in order.
@@ -39,14 +46,6 @@ pub fn bound_address() -> String {
     crate::ports::BOUND.to_owned()
 }
 
-/// Takes the text variables and secrets (a JSON object), and whether there is a binding for Workers AI.
-/// Called before anything else.
-#[wasm_bindgen]
-pub fn configure(vars: &str, ai: bool) {
-    let vars: Map<String, String> = serde_json::from_str(vars).unwrap_or_default();
-    ISOLATE.with_borrow_mut(|isolate| *isolate = Rc::new(Isolate::new(vars).with_ai(ai)));
-}
-
 /// A request. The exchange is told the response.
 #[wasm_bindgen]
 pub fn serve(head: &str, exchange: Exchange) {
@@ -55,7 +54,8 @@ pub fn serve(head: &str, exchange: Exchange) {
 }
 
 async fn answer(world: World, head: Head) {
-    let response = crate::serve::serve(&world, &isolate(), head).await;
+    let isolate = isolate(world.exchange());
+    let response = crate::serve::serve(&world, &isolate, head).await;
     let headers = response.flat_headers();
     match response.body {
         Body::Empty => world.respond(response.status, &headers, None),
@@ -69,7 +69,9 @@ async fn answer(world: World, head: Head) {
 /// next reports.
 #[wasm_bindgen]
 pub fn unclaimed(tenant: &str, reply: &str) {
-    crate::serve::settle::unclaimed(&isolate(), tenant, reply);
+    if let Some(isolate) = ISOLATE.with_borrow(Clone::clone) {
+        crate::serve::settle::unclaimed(&isolate, tenant, reply);
+    }
 }
 
 /// A cron event: tenants are kept tidy, and providers are checked.
@@ -78,5 +80,6 @@ pub async fn scheduled(scheduled_at: f64, exchange: Exchange) {
     let world = World::new(exchange);
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of milliseconds")]
     let scheduled_at = if scheduled_at.is_finite() { Timestamp(scheduled_at as i64) } else { world.now() };
-    crate::admin::run_cron(&world, &isolate(), scheduled_at).await;
+    let isolate = isolate(world.exchange());
+    crate::admin::run_cron(&world, &isolate, scheduled_at).await;
 }
