@@ -42,7 +42,11 @@ function laneTo(env, tenant) {
   let known = lanes.get(tenant);
   if (!known) {
     if (lanes.size >= MOST_LANES) for (const [name, { lane }] of lanes) if (lane.idle) lanes.delete(name);
-    known = { id: env.TENANTS.idFromName(tenant), lane: new Lane((reply) => glue.instance() && glue.unclaimed(tenant, reply)) };
+    const unclaimed = (reply) => {
+      glue.instance();
+      glue.unclaimed(tenant, reply);
+    };
+    known = { id: env.TENANTS.idFromName(tenant), lane: new Lane(unclaimed) };
     lanes.set(tenant, known);
   }
   return known;
