@@ -63,11 +63,6 @@ impl<K, V> Map<K, V> {
         self.0.iter_mut().map(|(_, v)| v)
     }
 
-    /// Keys, in order.
-    pub fn into_keys(self) -> impl DoubleEndedIterator<Item = K> + ExactSizeIterator {
-        self.0.into_iter().map(|(k, _)| k)
-    }
-
     /// Values, by key.
     pub fn into_values(self) -> impl DoubleEndedIterator<Item = V> + ExactSizeIterator {
         self.0.into_iter().map(|(_, v)| v)
