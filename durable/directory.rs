@@ -4,6 +4,7 @@ use crate::store::{Failed, Store};
 use tollgate_core::checks::Policy;
 use tollgate_core::directory::{CronRun, DirectoryCommand, DirectoryReply, MAX_PAGE};
 use tollgate_core::price::PriceBook;
+use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 use wasm_bindgen::prelude::*;
 use worker::worker_sys::DurableObjectState;
@@ -33,7 +34,7 @@ impl DirectoryShell {
             Ok(command) => self.handle(now, command).map_err(|e| JsValue::from_str(&e))?,
             Err(e) => DirectoryReply::Failed { why: format!("unreadable message: {e}") },
         };
-        serde_json::to_string(&reply).map_err(|e| JsValue::from_str(&e.to_string()))
+        to_json(&reply).map_err(|e| JsValue::from_str(&e.to_string()))
     }
 
     /// The directory sets no alarms.

@@ -7,6 +7,7 @@ use tollgate_core::ids::{TenantId, ulid};
 use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::{Reply, Totals};
 use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top};
+use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
 
@@ -73,7 +74,7 @@ fn text(s: impl Into<String>) -> Value {
 }
 
 fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
-    serde_json::to_string(value).map(Value::String).map_err(|e| e.to_string())
+    to_json(value).map(Value::String).map_err(|e| e.to_string())
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failed> {
@@ -276,7 +277,7 @@ impl Store {
                 )?;
             }
             Write::Answer { key, hash, answer } => {
-                let body = serde_json::to_string(answer).map_err(|e| e.to_string())?;
+                let body = to_json(answer).map_err(|e| e.to_string())?;
                 for (part, piece) in (0_i64..).zip(pieces(&body)) {
                     self.exec(
                         "INSERT OR REPLACE INTO answers (key, hash, part, body) VALUES (?, ?, ?, ?)",
@@ -319,7 +320,7 @@ impl Store {
     }
 
     fn write_snapshot(&self, snapshot: &Snapshot) -> Result<(), Failed> {
-        let body = serde_json::to_string(snapshot).map_err(|e| e.to_string())?;
+        let body = to_json(snapshot).map_err(|e| e.to_string())?;
         let mut part = 0_i64;
         for piece in pieces(&body) {
             self.exec("INSERT OR REPLACE INTO snapshot (part, body) VALUES (?, ?)", vec![int(part)?, text(piece)])?;

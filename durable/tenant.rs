@@ -4,6 +4,7 @@ use crate::store::Store;
 use std::cell::RefCell;
 use tollgate_core::protocol::{Message, Reply, VERSION};
 use tollgate_core::tenant::{Answer, Outcome, Tenant};
+use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 use wasm_bindgen::prelude::*;
 use worker::worker_sys::DurableObjectState;
@@ -88,7 +89,7 @@ impl TenantShell {
 }
 
 fn reply<T: serde::Serialize>(value: &T) -> Result<String, JsValue> {
-    serde_json::to_string(value).map_err(|e| JsValue::from_str(&e.to_string()))
+    to_json(value).map_err(|e| JsValue::from_str(&e.to_string()))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]

@@ -4,7 +4,7 @@ use tollgate_core::dialect::Dialect;
 use tollgate_core::failure::Failure;
 use tollgate_core::units::Timestamp;
 
-/// The request headers that the gateway reads, in the order in which they cross into wasm.
+/// The request headers that the gateway reads. They cross into wasm under their places here.
 pub const HEADERS: [&str; 21] = [
     "authorization",
     "x-api-key",
@@ -38,40 +38,39 @@ pub struct Head {
     pub path: String,
     /// What follows the question mark.
     pub query: String,
-    /// What was read, and where in it the headers' values stand.
+    /// What was read, and where in it the values of headers stand: place in [`HEADERS`], from, to.
     text: String,
-    values: Vec<(usize, usize)>,
+    values: Vec<(usize, usize, usize)>,
     /// Where the worker runs, as the platform names it (`FRA`); empty where it does not say.
     pub region: String,
 }
 
 impl Head {
-    /// Reads `method \n target \n header \n header … \n region` in the order of [`HEADERS`]. A header value
-    /// cannot contain a line feed, so the parts cannot run together.
-    pub fn read(text: &str) -> Head {
+    /// Reads `method \n target \n region`, and a line `place:value` for each header that is there, where `place`
+    /// is its index in [`HEADERS`]. A header value cannot contain a line feed, so the parts cannot run together.
+    pub fn read(text: String) -> Head {
         let mut at = 0_usize;
         let mut lines = text.split('\n').map(|line| {
-            let from = at;
             at = at.saturating_add(line.len()).saturating_add(1);
-            (from, line)
+            (at.saturating_sub(1), line)
         });
-        let mut line = || lines.next().unwrap_or_default();
-        let method = line().1.to_owned();
-        let target = line().1.split('#').next().unwrap_or_default();
+        let mut line = || lines.next().unwrap_or_default().1;
+        let method = line().to_owned();
+        let target = line().split('#').next().unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
-        let mut values = Vec::with_capacity(HEADERS.len());
-        for _ in HEADERS {
-            let (from, value) = line();
-            values.push((from, from.saturating_add(value.len())));
-        }
-        let region = line().1.chars().filter(char::is_ascii_alphanumeric).take(8).collect();
-        Head { method, path: path.to_owned(), query: query.to_owned(), text: text.to_owned(), values, region }
+        let (path, query) = (path.to_owned(), query.to_owned());
+        let region = line().chars().filter(char::is_ascii_alphanumeric).take(8).collect();
+        let value = |(end, line): (usize, &str)| {
+            let (place, value) = line.split_once(':')?;
+            Some((place.parse().ok()?, end.saturating_sub(value.len()), end))
+        };
+        let values = lines.filter_map(value).collect();
+        Head { method, path, query, text, values, region }
     }
 
     /// A header's value; `None` if it is absent or empty.
     pub fn header(&self, name: &str) -> Option<&str> {
-        let at = HEADERS.iter().position(|n| *n == name)?;
-        let (from, to) = *self.values.get(at)?;
+        let (_, from, to) = *self.values.iter().find(|(place, ..)| HEADERS.get(*place) == Some(&name))?;
         self.text.get(from..to).map(str::trim).filter(|v| !v.is_empty())
     }
 
@@ -226,8 +225,16 @@ impl Clockwork {
 
     /// `Server-Timing`.
     pub fn server_timing(&self) -> String {
-        let parts: Vec<String> = self.stages.iter().map(|(name, ms)| format!("{name};dur={ms}")).collect();
-        parts.join(", ")
+        let mut out = String::with_capacity(128);
+        for (name, ms) in &self.stages {
+            if !out.is_empty() {
+                out.push_str(", ");
+            }
+            out.push_str(name);
+            out.push_str(";dur=");
+            out.push_str(&ms.to_string());
+        }
+        out
     }
 
     /// Milliseconds spent here and not at the provider.
@@ -242,9 +249,8 @@ mod tests {
 
     #[test]
     fn heads_are_read_as_sent() {
-        let mut lines = vec![String::new(); HEADERS.len()];
-        lines[0] = "bearer  tg_x ".into();
-        let head = Head::read(&format!("GET\n//v1/%6dodels?a=1&b=x%2Fy+z\n{}\nFRA", lines.join("\n")));
+        let head = Head::read("GET\n//v1/%6dodels?a=1&b=x%2Fy+z\nFRA\n0:bearer  tg_x \n2:a:b\n99:x\nx:y\n4".to_owned());
+        assert_eq!((head.header("content-type"), head.header("x-api-key"), head.header("nonsense")), (Some("a:b"), None, None));
         assert_eq!((head.method.as_str(), head.path.as_str()), ("GET", "//v1/%6dodels"));
         assert_eq!(head.credential(), Some("tg_x"));
         assert_eq!(head.query("b").as_deref(), Some("x/y z"));

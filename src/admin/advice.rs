@@ -190,7 +190,7 @@ mod tests {
 
     #[test]
     fn targets_may_be_named_more_than_once() {
-        let read = |query: &str| targets(&Head::read(&format!("GET\n/a?{query}"))).map_err(|e| e.message());
+        let read = |query: &str| targets(&Head::read(format!("GET\n/a?{query}"))).map_err(|e| e.message());
         assert_eq!(read("model=a").unwrap(), Vec::<String>::new());
         assert_eq!(read("target=p/x&model=a&target=q%2Fy%2Fz").unwrap(), ["p/x", "q/y/z"]);
         assert_eq!(read("target=alias").unwrap_err(), "`target`: is `provider/model`.");

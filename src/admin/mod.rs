@@ -28,6 +28,7 @@ use tollgate_core::auth::same_secret;
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
+use tollgate_core::text::to_json;
 
 /// Largest body of an admin request in bytes: a configuration document and its wrapping.
 const MAX_BODY: usize = tollgate_core::config::MAX_DOCUMENT + 1024;
@@ -131,7 +132,7 @@ fn wrong(param: &str, why: impl Into<String>) -> Failure {
 
 /// Asks the directory.
 async fn directory<W: World>(world: &W, command: &DirectoryCommand) -> Result<DirectoryReply, Failure> {
-    let message = serde_json::to_string(command).map_err(|_| Failure::Internal)?;
+    let message = to_json(command).map_err(|_| Failure::Internal)?;
     let reply = world.directory(&message).await.map_err(|_| Failure::LedgerUnavailable)?;
     match serde_json::from_str(&reply) {
         Ok(DirectoryReply::Failed { .. }) | Err(_) => Err(Failure::LedgerUnavailable),

@@ -13,6 +13,7 @@ use tollgate_core::directory::{DirectoryCommand, DirectoryReply, MAX_PAGE, Tenan
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::protocol::{Command, Reply};
+use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 
 #[derive(Deserialize)]
@@ -80,7 +81,7 @@ pub(super) async fn get<W: World>(world: &W, tenant: &TenantId) -> Answer<W> {
 
 pub(super) async fn config<W: World>(world: &W, tenant: &TenantId) -> Answer<W> {
     let Reply::Configuration { version, config, .. } = configuration(world, tenant).await? else { return Err(Failure::LedgerUnavailable) };
-    let body = serde_json::to_string(&config).map_err(|_| Failure::Internal)?;
+    let body = to_json(&config).map_err(|_| Failure::Internal)?;
     Ok(Response::json(200, body).with("etag", format!("\"{version}\"")))
 }
 

@@ -18,6 +18,7 @@ use serde_json::json;
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::Poll;
 use tollgate_core::cache::Mode;
 use tollgate_core::catalog::{Health, Provider};
@@ -27,6 +28,7 @@ use tollgate_core::failure::Failure;
 use tollgate_core::map::Map;
 use tollgate_core::plan::Plan;
 use tollgate_core::price::TierAsked;
+use tollgate_core::text::to_json;
 use tollgate_core::units::{NanoUsd, Timestamp};
 
 /// Most checks at a time. A worker may wait for six answers at once, and the tenants are visited meanwhile.
@@ -47,7 +49,7 @@ pub struct OneToken {
     /// The request.
     pub call: Call,
     /// Where it goes, and at which price.
-    pub plan: Plan,
+    pub plan: Rc<Plan>,
     /// The most that it can cost.
     pub worst: NanoUsd,
 }
@@ -126,7 +128,7 @@ pub async fn found<W: World>(world: &W) -> Option<Box<Checks>> {
 }
 
 async fn directory<W: World>(world: &W, command: &DirectoryCommand) -> Option<DirectoryReply> {
-    let reply = world.directory(&serde_json::to_string(command).ok()?).await.ok()?;
+    let reply = world.directory(&to_json(command).ok()?).await.ok()?;
     serde_json::from_str(&reply).ok()
 }
 

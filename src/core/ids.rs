@@ -70,15 +70,17 @@ const CROCKFORD: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 ///
 /// Source: <https://github.com/ulid/spec>.
 pub fn ulid(now: Timestamp, random: u128) -> String {
-    let time = u128::from(now.0.max(0).unsigned_abs()) & ((1 << 48) - 1);
-    let mut bits = (time << 80) | (random & ((1 << 80) - 1));
-    let mut out = [b'0'; 26];
-    for slot in out.iter_mut().rev() {
-        let digit = usize::try_from(bits & 31).unwrap_or(0);
-        *slot = CROCKFORD.get(digit).copied().unwrap_or(b'0');
-        bits >>= 5;
+    let time = now.0.max(0).unsigned_abs() & ((1 << 48) - 1);
+    let part = |bits: u128| u64::try_from(bits & ((1 << 40) - 1)).unwrap_or(0);
+    let mut out = String::with_capacity(26);
+    // In three parts of whole digits that fit into a word.
+    for (bits, digits) in [(time, 10_u32), (part(random >> 40), 8), (part(random), 8)] {
+        for place in (0..digits).rev() {
+            let digit = bits.checked_shr(place.saturating_mul(5)).unwrap_or(0) & 31;
+            out.push(usize::try_from(digit).ok().and_then(|digit| CROCKFORD.get(digit)).map_or('0', |b| char::from(*b)));
+        }
     }
-    out.iter().map(|b| char::from(*b)).collect()
+    out
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@
 //! | [`dialect`], [`sse`] | wire formats; the stream meter |
 //! | [`egress`] | which addresses requests may go to |
 //! | [`failure`] | what can go wrong, and what the client is told |
+//! | [`text`] | values as JSON text |
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, expect(clippy::arithmetic_side_effects, clippy::string_slice, reason = "tests may panic: that is how they fail"))]
@@ -55,4 +56,5 @@ pub mod savings;
 pub mod secret;
 pub mod sse;
 pub mod tenant;
+pub mod text;
 pub mod units;

@@ -78,12 +78,16 @@ impl fmt::Display for NanoUsd {
         if self.0 < 0 {
             f.write_str("-")?;
         }
-        write!(f, "{whole}")?;
-        if part != 0 {
-            let digits = format!("{part:09}");
-            write!(f, ".{}", digits.trim_end_matches('0'))?;
+        fmt::Display::fmt(&whole, f)?;
+        if part == 0 {
+            return Ok(());
         }
-        Ok(())
+        let (mut digits, mut rest) = (*b".000000000", part);
+        for digit in digits.iter_mut().skip(1).rev() {
+            *digit = b'0'.saturating_add(u8::try_from(rest % 10).unwrap_or(0));
+            rest /= 10;
+        }
+        f.write_str(std::str::from_utf8(&digits).unwrap_or_default().trim_end_matches('0'))
     }
 }
 

@@ -12,24 +12,24 @@ let awaited = 0;
 globalThis.tollgateAwait = (promise) => {
   const number = (awaited = (awaited + 1) >>> 0);
   promise.then(
-    (value) => glue.settled(number, value),
-    () => glue.settled(number, undefined),
+    (value) => glue.settled(number, value, Date.now()),
+    () => glue.settled(number, undefined, Date.now()),
   );
   return number;
 };
 
-/** The headers that Rust reads, and their places. */
-const PLACES = new Map(glue.header_names().split(",").map((name, at) => [name, at]));
+/** The headers that Rust reads, and how the lines with their values begin. */
+const PLACES = new Map(glue.header_names().split(",").map((name, at) => [name, `\n${at}:`]));
 
 /** The first lines of a request, as Rust reads them. Looking at those that are there is cheaper than asking for each. */
 function headOf(request) {
-  const values = new Array(PLACES.size).fill("");
-  request.headers.forEach((value, name) => {
-    const at = PLACES.get(name);
-    if (at !== undefined) values[at] = value;
-  });
   const { url } = request;
-  return `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${values.join("\n")}\n${request.cf?.colo ?? ""}`;
+  let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${request.cf?.colo ?? ""}`;
+  request.headers.forEach((value, name) => {
+    const place = PLACES.get(name);
+    if (place !== undefined) head += place + value;
+  });
+  return head;
 }
 
 /** The lanes to tenants' objects that are in use. An object's id is a hash of its name: kept with its lane. */
@@ -151,10 +151,6 @@ class Exchange {
     return typeof this.env.AI?.run === "function";
   }
 
-  now() {
-    return Date.now();
-  }
-
   random(n) {
     return crypto.getRandomValues(new Uint8Array(n));
   }
@@ -269,7 +265,9 @@ class Exchange {
         }
       }
       this.status = response.status;
-      this.answerHead = `${type}\n${h.get("retry-after") ?? ""}\n${h.get("retry-after-ms") ?? ""}\n${h.get("x-amzn-bedrock-input-token-count") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
+      // Only who refuses says when to come back.
+      const wait = response.ok ? "\n" : `${h.get("retry-after") ?? ""}\n${h.get("retry-after-ms") ?? ""}`;
+      this.answerHead = `${type}\n${wait}\n${h.get("x-amzn-bedrock-input-token-count") ?? ""}\n${h.get("openai-processing-ms") ?? ""}\n${h.get("openai-version") ?? ""}`;
       return this;
     } catch (e) {
       this.answer = null;
@@ -508,7 +506,7 @@ export default {
     glue.instance();
     const exchange = new Exchange(request, env, ctx);
     const answer = new Promise((resolve) => (exchange.answered = resolve));
-    glue.serve(headOf(request), exchange);
+    glue.serve(headOf(request), exchange, Date.now());
     // The work goes on when the client leaves: what was sent must be settled.
     ctx.waitUntil(answer);
     return answer;
@@ -516,7 +514,7 @@ export default {
 
   async scheduled(event, env, ctx) {
     glue.instance();
-    await glue.scheduled(event.scheduledTime, new Exchange(null, env, ctx));
+    await glue.scheduled(event.scheduledTime, new Exchange(null, env, ctx), Date.now());
   },
 };
 

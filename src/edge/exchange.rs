@@ -8,6 +8,7 @@ use std::rc::Rc;
 use tollgate_core::cache::{CacheKey, Kept};
 use tollgate_core::dialect::tap::{State, Tap};
 use tollgate_core::ids::TenantId;
+use tollgate_core::text::to_json;
 use tollgate_core::units::{Millis, Timestamp};
 use wasm_bindgen::prelude::*;
 
@@ -22,8 +23,6 @@ extern "C" {
     /// Whether there is a binding for Workers AI.
     #[wasm_bindgen(method, js_name = hasAi)]
     pub fn has_ai(this: &Exchange) -> bool;
-    #[wasm_bindgen(method)]
-    fn now(this: &Exchange) -> f64;
     #[wasm_bindgen(method)]
     fn random(this: &Exchange, n: u32) -> Vec<u8>;
     #[wasm_bindgen(method)]
@@ -148,7 +147,7 @@ fn cap(bytes: usize) -> u32 {
 impl Clock for World {
     fn now(&self) -> Timestamp {
         #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]
-        Timestamp(self.0.now() as i64)
+        Timestamp(tasks::now() as i64)
     }
 
     fn random(&self) -> [u8; 32] {
@@ -305,7 +304,7 @@ impl ResponseCache for World {
     }
 
     async fn put(&self, key: &CacheKey, kept: &Kept, bytes: &[u8], ttl_s: u32) -> bool {
-        let Ok(metadata) = serde_json::to_string(kept) else { return false };
+        let Ok(metadata) = to_json(kept) else { return false };
         outcome(&self.0.store(key.as_str(), bytes.into(), &metadata, ttl_s)).await == JsValue::TRUE
     }
 

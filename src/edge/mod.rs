@@ -19,6 +19,10 @@ use tollgate_core::units::Timestamp;
 pub use tollgate_durable::{DirectoryShell, TenantShell};
 use wasm_bindgen::prelude::*;
 
+/// Half of the work of the usual allocator, and less code.
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
 thread_local! {
     static ISOLATE: RefCell<Option<Rc<Isolate>>> = const { RefCell::new(None) };
 }
@@ -46,9 +50,10 @@ pub fn bound_address() -> String {
     crate::ports::BOUND.to_owned()
 }
 
-/// A request. The exchange is told the response.
+/// A request that came `now`. The exchange is told the response.
 #[wasm_bindgen]
-pub fn serve(head: &str, exchange: Exchange) {
+pub fn serve(head: String, exchange: Exchange, now: f64) {
+    tasks::set_now(now);
     let head = Head::read(head);
     tasks::run(async move { answer(World::new(exchange), head).await });
 }
@@ -76,7 +81,8 @@ pub fn unclaimed(tenant: &str, reply: &str) {
 
 /// A cron event: tenants are kept tidy, and providers are checked.
 #[wasm_bindgen]
-pub async fn scheduled(scheduled_at: f64, exchange: Exchange) {
+pub async fn scheduled(scheduled_at: f64, exchange: Exchange, now: f64) {
+    tasks::set_now(now);
     let world = World::new(exchange);
     #[expect(clippy::cast_possible_truncation, reason = "a whole number of milliseconds")]
     let scheduled_at = if scheduled_at.is_finite() { Timestamp(scheduled_at as i64) } else { world.now() };

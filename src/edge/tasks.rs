@@ -4,7 +4,7 @@
 //! `wasm-bindgen-futures` does the same with two closures for each promise, a place in a registry for each
 //! closure, and a microtask for each step. It still runs what is rare: cron, and wakers that are used outside.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
@@ -53,9 +53,26 @@ pub fn run(future: impl Future<Output = ()> + 'static) {
     go_on();
 }
 
-/// A promise has settled; undefined if it was rejected. One that a former instance waited for is nobody's.
+thread_local! {
+    /// When the step that is going on began, in milliseconds since 1970.
+    static NOW: Cell<f64> = const { Cell::new(0.0) };
+}
+
+/// A step begins.
+pub fn set_now(now: f64) {
+    NOW.set(now);
+}
+
+/// When this step began. On Workers the clock stands still until something outside is waited for, so that is
+/// what it shows, and asking for it again would only cost time.
+pub fn now() -> f64 {
+    NOW.get()
+}
+
+/// A promise has settled, `now`; undefined if it was rejected. One that a former instance waited for is nobody's.
 #[wasm_bindgen]
-pub fn settled(number: u32, value: JsValue) {
+pub fn settled(number: u32, value: JsValue, now: f64) {
+    set_now(now);
     let waker = DESK.with_borrow_mut(|desk| {
         let slot = desk.awaited.get_mut(&number)?;
         slot.came = Some(value);

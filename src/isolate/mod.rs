@@ -12,7 +12,8 @@ use std::sync::Arc;
 use tollgate_core::auth;
 use tollgate_core::catalog::{Auth, Catalog, Provider};
 use tollgate_core::config::Config;
-use tollgate_core::egress::BaseUrl;
+use tollgate_core::dialect::Dialect;
+use tollgate_core::egress::{BaseUrl, Why};
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::map::{Map, Set};
@@ -50,8 +51,26 @@ pub struct KnownConfig {
     /// Sealed texts by name.
     pub secrets: Rc<Map<String, String>>,
     /// What names came to under it: finding a price looks through the whole list.
-    plans: Rc<RefCell<Map<String, Plan>>>,
+    plans: Rc<RefCell<Map<String, Rc<Plan>>>>,
+    /// Where its providers are, by name and format: reading an address takes longer than looking it up.
+    bases: Rc<RefCell<Map<String, Vec<(Dialect, Rc<BaseUrl>)>>>>,
     rings: Rc<RefCell<keyring::Rings>>,
+}
+
+impl KnownConfig {
+    /// Where a provider is for requests in a format, read by `read` the first time.
+    ///
+    /// # Errors
+    /// Those of `read`; they are not remembered.
+    pub fn base(&self, provider: &str, format: Dialect, read: impl FnOnce() -> Result<BaseUrl, Why>) -> Result<Rc<BaseUrl>, Why> {
+        let known = |all: &Vec<(Dialect, Rc<BaseUrl>)>| all.iter().find(|(f, _)| *f == format).map(|(_, base)| Rc::clone(base));
+        if let Some(base) = self.bases.borrow().get(provider).and_then(known) {
+            return Ok(base);
+        }
+        let base = Rc::new(read()?);
+        self.bases.borrow_mut().entry(provider.to_owned()).or_default().push((format, Rc::clone(&base)));
+        Ok(base)
+    }
 }
 
 /// What the isolate remembers.
@@ -224,16 +243,16 @@ impl Isolate {
     ///
     /// # Errors
     /// Those of [`plan`]; they are not remembered.
-    pub fn plan(&self, known: &KnownConfig, name: &str, now: Timestamp) -> Result<Plan, Failure> {
+    pub fn plan(&self, known: &KnownConfig, name: &str, now: Timestamp) -> Result<Rc<Plan>, Failure> {
         if let Some(plan) = known.plans.borrow().get(name).filter(|plan| plan.is_valid(now)) {
-            return Ok(plan.clone());
+            return Ok(Rc::clone(plan));
         }
-        let plan = plan(name, &known.config, &known.catalog, now)?;
+        let plan = Rc::new(plan(name, &known.config, &known.catalog, now)?);
         let mut plans = known.plans.borrow_mut();
         if plans.len() >= MAX_PLANS {
             plans.clear();
         }
-        plans.insert(name.to_owned(), plan.clone());
+        plans.insert(name.to_owned(), Rc::clone(&plan));
         Ok(plan)
     }
 
@@ -269,7 +288,7 @@ impl Isolate {
     ) -> KnownConfig {
         let catalog = self.catalog_for(&config, prices);
         let (config, secrets) = (Rc::new(config), Rc::new(secrets));
-        let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), rings: Rc::default() };
+        let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), bases: Rc::default(), rings: Rc::default() };
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
             configs.clear();
@@ -281,7 +300,15 @@ impl Isolate {
     /// The configuration of nobody: providers as the operator has them.
     pub fn operators(&self) -> KnownConfig {
         let catalog = Rc::clone(&self.catalog);
-        KnownConfig { version: 0, config: Rc::default(), catalog, secrets: Rc::default(), plans: Rc::default(), rings: Rc::default() }
+        KnownConfig {
+            version: 0,
+            config: Rc::default(),
+            catalog,
+            secrets: Rc::default(),
+            plans: Rc::default(),
+            bases: Rc::default(),
+            rings: Rc::default(),
+        }
     }
 
     /// Forgets a tenant that is gone.

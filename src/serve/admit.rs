@@ -34,7 +34,7 @@ pub struct Admitted {
     /// The request.
     pub call: Call,
     /// Where to.
-    pub plan: Plan,
+    pub plan: Rc<Plan>,
     /// The model that it is for: what it asked for, or less.
     pub model: String,
     /// Input and output tokens at most.
@@ -234,7 +234,7 @@ fn verdict<A>(held: Held, call: Call, bid: Bid, known: KnownConfig, decided: Dec
 /// What the request's cost is compared with, where the tenant states a baseline.
 fn compared(isolate: &Isolate, call: &Call, known: &KnownConfig, plan: &Plan, now: Timestamp) -> Option<Box<Compared>> {
     let baseline = plan.baseline.as_deref()?.clone();
-    let asked = isolate.plan(known, &call.request.model, now).ok()?.targets.into_iter().next()?;
+    let asked = isolate.plan(known, &call.request.model, now).ok()?.targets.first()?.clone();
     let first = plan.targets.first()?.clone();
     Some(Box::new(Compared { model: call.request.model.clone(), baseline, asked, first }))
 }

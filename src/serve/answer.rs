@@ -131,10 +131,10 @@ pub fn whole(provider: &str, body: Vec<u8>, input_tokens: Option<u64>, wire: Wir
     let client = call.request.endpoint.dialect();
     match wire {
         Wire::Answer(format) if format == client => {
-            if !is_object(&body) {
+            let usage = if format == Dialect::OpenAiChat { usage_of_answer(&body) } else { format.usage_of_answer(&body).map(Usage::from) };
+            if !is_object(&body, usage) {
                 return Err(unread());
             }
-            let usage = if format == Dialect::OpenAiChat { usage_of_answer(&body) } else { format.usage_of_answer(&body).map(Usage::from) };
             Ok(Whole { bytes: body, own: true, usage })
         }
         Wire::Answer(format) => {
@@ -142,10 +142,10 @@ pub fn whole(provider: &str, body: Vec<u8>, input_tokens: Option<u64>, wire: Wir
             Ok(Whole { bytes: client.encode_answer(&answer, face), own: false, usage: answer.usage.map(Usage::from) })
         }
         Wire::Embeddings(Format::OpenAi) => {
-            if !is_object(&body) {
+            let usage = usage_of_answer(&body);
+            if !is_object(&body, usage) {
                 return Err(unread());
             }
-            let usage = usage_of_answer(&body);
             Ok(Whole { bytes: body, own: true, usage })
         }
         Wire::Embeddings(format) => {
@@ -195,9 +195,9 @@ pub fn face(endpoint: Endpoint, request_id: &str, model: &str, seconds: i64) -> 
     }
 }
 
-/// Whether it is one JSON object.
-fn is_object(body: &[u8]) -> bool {
-    body.trim_ascii_start().first() == Some(&b'{') && serde_json::from_slice::<IgnoredAny>(body).is_ok()
+/// Whether it is one JSON object. What tells its usage was read to its end for it.
+fn is_object(body: &[u8], usage: Option<Usage>) -> bool {
+    body.trim_ascii_start().first() == Some(&b'{') && (usage.is_some() || serde_json::from_slice::<IgnoredAny>(body).is_ok())
 }
 
 /// What the provider says is wrong. What is no JSON says nothing.

@@ -7,6 +7,7 @@ use super::look_up::{Found, Slot, look_up, slot};
 use super::read::Call;
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::World;
+use std::rc::Rc;
 use tollgate_core::cache::Mode;
 use tollgate_core::failure::Failure;
 use tollgate_core::map::Map;
@@ -64,7 +65,7 @@ impl Bid {
 /// What a bid comes to.
 pub struct Decided<A> {
     /// Where it would go.
-    pub plan: Plan,
+    pub plan: Rc<Plan>,
     /// The same without providers of which a rule has nothing left: what is held.
     pub open: Option<Plan>,
     /// Where its answer is, or will be, stored.

@@ -161,27 +161,28 @@ impl Facts {
     }
 
     /// Adds what every answer tells.
-    pub fn decorate<A>(&self, mut response: Response<A>, now: Timestamp) -> Response<A> {
+    pub fn decorate<A>(self, mut response: Response<A>, now: Timestamp) -> Response<A> {
         let headers = &mut response.headers;
-        headers.push(("x-request-id", self.request_id.clone()));
+        headers.reserve(24);
         if self.messages {
             // Where Anthropic's clients look.
             headers.push(("request-id", self.request_id.clone()));
         }
-        if let Some(id) = &self.client_request_id {
-            headers.push(("x-client-request-id", id.clone()));
+        headers.push(("x-request-id", self.request_id));
+        if let Some(id) = self.client_request_id {
+            headers.push(("x-client-request-id", id));
         }
         if !self.data_plane {
             return response;
         }
         headers.push(("x-tollgate-cache", self.cache.to_owned()));
-        if let Some((provider, model)) = &self.target {
-            headers.push(("x-tollgate-provider", provider.clone()));
-            headers.push(("x-tollgate-model", model.clone()));
+        if let Some((provider, model)) = self.target {
+            headers.push(("x-tollgate-provider", provider));
+            headers.push(("x-tollgate-model", model));
         }
         headers.push(("x-tollgate-attempts", self.attempts.to_string()));
-        if let Some(route) = &self.route {
-            headers.push(("x-tollgate-route", route.clone()));
+        if let Some(route) = self.route {
+            headers.push(("x-tollgate-route", route));
         }
         if let Some(cost) = self.cost {
             headers.push(("x-tollgate-cost-usd", cost.to_string()));
@@ -215,7 +216,7 @@ impl Facts {
         if !self.dropped.is_empty() {
             headers.push(("x-tollgate-dropped", self.dropped.header()));
         }
-        headers.extend(self.upstream_headers.iter().cloned());
+        headers.extend(self.upstream_headers);
         response
     }
 
@@ -300,12 +301,23 @@ pub fn go_duration(ms: i64) -> String {
     }
     let part = |unit: i64, of: i64| ms.checked_div(unit).unwrap_or(0).checked_rem(of).unwrap_or(0);
     let (hours, minutes, seconds, rest) = (part(3_600_000, i64::MAX), part(60_000, 60), part(1_000, 60), part(1, 1_000));
-    let fraction = if rest == 0 { String::new() } else { format!(".{}", format!("{rest:03}").trim_end_matches('0')) };
-    match (hours, minutes) {
-        (0, 0) => format!("{seconds}{fraction}s"),
-        (0, _) => format!("{minutes}m{seconds}{fraction}s"),
-        _ => format!("{hours}h{minutes}m{seconds}{fraction}s"),
+    let mut out = String::with_capacity(16);
+    let mut put = |n: i64, unit: char| {
+        out.push_str(&n.to_string());
+        out.push(unit);
+    };
+    if hours > 0 {
+        put(hours, 'h');
     }
+    if hours > 0 || minutes > 0 {
+        put(minutes, 'm');
+    }
+    out.push_str(&seconds.to_string());
+    if rest > 0 {
+        out.push_str(format!(".{rest:03}").trim_end_matches('0'));
+    }
+    out.push('s');
+    out
 }
 
 #[cfg(test)]

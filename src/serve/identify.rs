@@ -9,6 +9,7 @@ use tollgate_core::auth;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
 use tollgate_core::protocol::{Command, Live, Message, Reply, VERSION};
+use tollgate_core::text::to_json;
 
 /// Somebody with a well-formed key.
 #[derive(Clone, Debug)]
@@ -38,7 +39,7 @@ pub fn caller(isolate: &Isolate, head: &Head) -> Result<Caller, Failure> {
 /// [`Failure::LedgerUnavailable`] or [`Failure::Overloaded`].
 pub async fn ask<W: Objects>(world: &W, tenant: &TenantId, command: Command) -> Result<Reply, Failure> {
     let message = Message { v: VERSION, tenant: tenant.clone(), command };
-    let message = serde_json::to_string(&message).map_err(|_| Failure::Internal)?;
+    let message = to_json(&message).map_err(|_| Failure::Internal)?;
     let reply = world.tenant(tenant, &message).await.map_err(|e| match e {
         crate::ports::Unavailable::Overloaded => Failure::Overloaded,
         _ => Failure::LedgerUnavailable,

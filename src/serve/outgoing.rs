@@ -5,6 +5,7 @@ use super::asked::{Common, Endpoint};
 use super::read::Call;
 use crate::isolate::{Isolate, KnownConfig};
 use crate::ports::{BOUND, Outgoing};
+use std::rc::Rc;
 use tollgate_core::catalog::{Auth, Provider, Quirk};
 use tollgate_core::dialect::common::Request;
 use tollgate_core::dialect::sigv4::{Credentials, Scope, Signable, sign};
@@ -220,20 +221,22 @@ fn words(row: &Provider, target: &Target, call: &Call, clamp: Option<u64>) -> Re
 }
 
 /// Where a provider is: its row's address, or the operator's own for it (`<PROVIDER>_BASE_URL`). A tenant's
-/// address is read by the rules for tenants, again each time: what was stored may be older than they are.
-fn base_url(isolate: &Isolate, known: &KnownConfig, name: &str, row: &Provider, wire: Wire) -> Result<BaseUrl, Why> {
+/// address is read by the rules for tenants, again in each isolate: what was stored may be older than they are.
+fn base_url(isolate: &Isolate, known: &KnownConfig, name: &str, row: &Provider, wire: Wire) -> Result<Rc<BaseUrl>, Why> {
     let format = match wire {
         Wire::Answer(format) | Wire::Count(format) => format,
         Wire::Embeddings(_) => row.formats.first().copied().unwrap_or(Dialect::OpenAiChat),
     };
-    if known.config.providers.get(name).is_some_and(|own| own.base_url.is_some()) {
-        return BaseUrl::tenant(row.base_url(format));
-    }
-    let listed = isolate.plain_http_hosts();
-    match isolate.own_base_url(name) {
-        Some(own) => BaseUrl::operator(own.trim_end_matches('/'), listed),
-        None => BaseUrl::operator(&BaseUrl::fill(row.base_url(format), |name| isolate.var(name))?, listed),
-    }
+    known.base(name, format, || {
+        if known.config.providers.get(name).is_some_and(|own| own.base_url.is_some()) {
+            return BaseUrl::tenant(row.base_url(format));
+        }
+        let listed = isolate.plain_http_hosts();
+        match isolate.own_base_url(name) {
+            Some(own) => BaseUrl::operator(own.trim_end_matches('/'), listed),
+            None => BaseUrl::operator(&BaseUrl::fill(row.base_url(format), |name| isolate.var(name))?, listed),
+        }
+    })
 }
 
 /// Adds the headers that prove who asks. `key` is absent where none is needed, or where Amazon's variables

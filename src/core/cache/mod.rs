@@ -62,7 +62,7 @@ impl CacheKey {
     pub fn new(tenant: &TenantId, path: &str, targets: &[String], headers: &[(&str, String)], body: &[u8]) -> Option<CacheKey> {
         // A map of serde_json is sorted by name, so writing it out is canonical.
         let value: serde_json::Value = from_bytes(body)?;
-        let body = serde_json::to_vec(&value).ok()?;
+        let body = crate::text::to_json(&value).ok()?.into_bytes();
         let count = targets.len().to_string();
         let mut fields: Vec<&[u8]> = vec![b"tollgate answer 1", tenant.as_str().as_bytes(), path.as_bytes(), count.as_bytes()];
         fields.extend(targets.iter().map(String::as_bytes));

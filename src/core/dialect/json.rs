@@ -4,6 +4,7 @@
 //! answer in the order in which a schema names them, so sorting the keys would change answers.
 
 use crate::map::Map;
+use crate::text::to_json;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ impl Json {
     /// As JSON text without white space.
     pub fn to_text(&self) -> String {
         // Strings as keys and numbers that JSON knows: writing them cannot fail.
-        serde_json::to_string(self).unwrap_or_default()
+        to_json(self).unwrap_or_default()
     }
 }
 
@@ -186,7 +187,7 @@ impl Fields {
 
     /// As JSON text without white space.
     pub fn to_text(&self) -> String {
-        serde_json::to_string(self).unwrap_or_default()
+        to_json(self).unwrap_or_default()
     }
 }
 

@@ -9,6 +9,7 @@ use crate::plan::{Plan, Target, plan};
 use crate::price::Usage;
 use crate::protocol::Attempt;
 use crate::retry::Class;
+use crate::text::to_json;
 use crate::units::NanoUsd;
 use serde::{Deserialize, Serialize};
 
@@ -70,7 +71,7 @@ impl Record {
     /// A decision before anything came of it.
     pub fn new(id: &str, inputs: Inputs, decision: Decision) -> Record {
         let id = id.chars().take(MAX_ID).collect();
-        let body = serde_json::to_string(&Decided { inputs, decision }).unwrap_or_default();
+        let body = to_json(&Decided { inputs, decision }).unwrap_or_default();
         Record { id, key: String::new(), body, attempts: Vec::new(), usage: None, cost: NanoUsd::ZERO }
     }
 
@@ -158,7 +159,7 @@ pub fn replay(records: &[Record], config: &Config, catalog: &Catalog) -> Replaye
         let (after, cost_after, denied) = match plan(&inputs.model, config, catalog, inputs.at) {
             Ok(plan) => {
                 let decided = again(&inputs, &plan);
-                count(&mut replayed.identical, serde_json::to_string(&decided).is_ok_and(|body| body == record.body));
+                count(&mut replayed.identical, to_json(&decided).is_ok_and(|body| body == record.body));
                 first(&decided, record.usage, &plan)
             }
             Err(failure) => (None, NanoUsd::ZERO, Some(failure.code().to_owned())),
