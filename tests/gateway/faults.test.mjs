@@ -14,9 +14,9 @@ import { nano, openSite } from "./site.mjs";
 import { atOnce, booksOf, RECOVERS_MS, recovered, storm } from "./storm.mjs";
 
 const STORM_MS = Number(process.env.TOLLGATE_STORM_SECONDS ?? 60) * 1000;
-/** Of the requests, attempts at all providers together are at most so many, and these more: the retry budget's. */
+/** Of the requests, attempts at all providers together are at most so many; and in short storms as many more as the retry budget begins with. */
 const MOST_ATTEMPTS = 1.2;
-const MORE_ATTEMPTS = 10;
+const MORE_ATTEMPTS = STORM_MS < 60_000 ? 10 : 0;
 const MOST_FAILURES = 10;
 /** What was under way when the breaker opened has begun by then. */
 const LATE_MS = 1000;

@@ -6,8 +6,11 @@
 //!  closed ───────────────► open ◄───────────────────────────────► probing
 //!    ▲  │ Retry-After        ▲ probe failed (longer), unused or lost │
 //!    │  └──────► throttled   └───────────────────────────────────────┤
-//!    └───────────── time ◄── probe succeeded ────────────────────────┘
+//!    └───────────── time ◄── probes succeeded ───────────────────────┘
 //! ```
+//!
+//! One good probe closes it. Where it opens again soon after, the target is not well but well now and then, and
+//! the next time more good probes in a row are asked for, one after the other.
 //!
 //! The tenant's object has one for each provider and model, for all isolates. It hands the probe out with a
 //! permit, and the permit's report brings it back. Requests that were under way when it opened change
@@ -26,6 +29,8 @@ const SLOTS: i64 = 6;
 /// Requests of late that are looked at by themselves: where half of them fail, an hour of good answers before
 /// must not hide it. 31 at most, for the bits.
 const RECENT: u32 = 20;
+/// Most good probes in a row that are asked for.
+const MOST_PROBES: u32 = 3;
 /// A probe of which nothing was heard for this long is lost, and the next one is handed out.
 pub const PROBE_LIFE: Millis = 60_000;
 
@@ -40,6 +45,12 @@ pub struct Breaker {
     /// How often in a row it opened.
     #[serde(rename = "o", default, skip_serializing_if = "is_zero")]
     opens: u32,
+    /// How often in a row it opened soon after it had closed.
+    #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
+    flaps: u32,
+    /// Good probes since it opened.
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero")]
+    passed: u32,
     /// When it last closed again.
     #[serde(rename = "t", default, skip_serializing_if = "is_epoch")]
     closed_at: Timestamp,
@@ -136,7 +147,7 @@ impl Breaker {
         let wait = policy.retry_after(retry_after);
         match self.state {
             State::Probing { permit: out, .. } if out == permit => match signal {
-                Signal::Success => self.close(now),
+                Signal::Success => self.pass(now),
                 Signal::Failure => self.open(policy, now, wait),
                 Signal::Neutral => self.state = State::Open { until: now },
             },
@@ -183,7 +194,8 @@ impl Breaker {
         let sum = |of: fn(&(i64, u32, u32)) -> u32| self.window.iter().fold(0_u64, |sum, slot| sum.saturating_add(u64::from(of(slot))));
         let (all, bad) = (sum(|s| s.1), sum(|s| s.2));
         // A target that has just come back is believed less.
-        let least = if self.opens > 0 { policy.min_requests.div_ceil(2) } else { policy.min_requests };
+        let halves = u32::from(self.opens > 0).saturating_add(self.flaps.min(1));
+        let least = policy.min_requests.div_ceil(1_u32.checked_shl(halves).unwrap_or(1));
         let many =
             |all: u64, bad: u64| all >= u64::from(least) && bad.saturating_mul(100) >= all.saturating_mul(u64::from(policy.error_percent));
         let (of_late, bad_of_late) = self.look_back(failed);
@@ -191,7 +203,7 @@ impl Breaker {
             self.open(policy, now, wait);
         } else if now.since(self.closed_at) > i64::from(policy.max_cooldown_s).saturating_mul(1_000) {
             // It was well for long: the next time is the first again.
-            self.opens = 0;
+            (self.opens, self.flaps) = (0, 0);
         }
     }
 
@@ -205,15 +217,30 @@ impl Breaker {
     }
 
     fn open(&mut self, policy: &BreakerPolicy, now: Timestamp, wait: Millis) {
+        if self.opens > 0 && !matches!(self.state, State::Probing { .. }) {
+            self.flaps = self.flaps.saturating_add(1);
+        }
         self.opens = self.opens.saturating_add(1);
+        self.passed = 0;
         self.state = State::Open { until: now.plus(policy.cooldown(self.opens).max(wait)) };
         self.consecutive = 0;
         self.window.clear();
         self.recent = 0;
     }
 
+    /// A probe went well.
+    fn pass(&mut self, now: Timestamp) {
+        self.passed = self.passed.saturating_add(1);
+        if self.passed <= self.flaps && self.passed < MOST_PROBES {
+            self.state = State::Open { until: now };
+        } else {
+            self.close(now);
+        }
+    }
+
     fn close(&mut self, now: Timestamp) {
         self.state = State::Closed;
+        self.passed = 0;
         self.closed_at = now;
         self.consecutive = 0;
         self.window.clear();

@@ -164,6 +164,43 @@ fn one_probe_at_a_time_and_each_failure_waits_longer() {
 }
 
 #[test]
+fn who_is_well_now_and_then_has_to_show_it_more_often() {
+    let mut breaker = opened();
+    let mut now = 5_000;
+    // How many probes it takes to close it.
+    let probes = |breaker: &mut Breaker, now: &mut i64| {
+        let mut n = 0;
+        while let State::Open { until } = breaker.state() {
+            *now = until.0.max(*now);
+            breaker.probe(Timestamp(*now), permit(100));
+            assert!(!breaker.wants_probe(Timestamp(*now)));
+            breaker.record(&policy(), Timestamp(*now), permit(100), Class::Ok, 0);
+            n += 1;
+        }
+        assert_eq!(breaker.state(), State::Closed);
+        n
+    };
+    for (needed, failures) in [(1, 5), (2, 3), (3, 3), (3, 3)] {
+        assert_eq!(probes(&mut breaker, &mut now), needed);
+        (0..failures).for_each(|n| breaker.record(&policy(), Timestamp(now + n), permit(9), Class::Server, 0));
+        assert!(matches!(breaker.state(), State::Open { .. }), "after {failures} failures");
+    }
+    // One bad probe, and it starts again, later; but that is no more of the same.
+    let before = breaker.clone();
+    breaker.probe(Timestamp(now + 200_000), permit(7));
+    breaker.record(&policy(), Timestamp(now + 200_000), permit(7), Class::Ok, 0);
+    assert!(breaker.wants_probe(Timestamp(now + 200_000)));
+    breaker.probe(Timestamp(now + 200_000), permit(8));
+    breaker.record(&policy(), Timestamp(now + 200_000), permit(8), Class::Server, 0);
+    assert!(!breaker.wants_probe(Timestamp(now + 200_001)));
+    assert_eq!((breaker.passed, breaker.flaps), (0, before.flaps));
+    assert_eq!(probes(&mut breaker, &mut now), 3);
+    // Well for long: as before.
+    breaker.record(&policy(), Timestamp(now + 130_000), permit(9), Class::Ok, 0);
+    assert_eq!((breaker.flaps, breaker.opens()), (0, 0));
+}
+
+#[test]
 fn a_probe_that_is_lost_or_unused_is_replaced() {
     let mut breaker = opened();
     breaker.probe(Timestamp(5_000), permit(7));
@@ -193,6 +230,7 @@ fn breakers_stay_readable() {
         r#"{"s":{"probing":{"permit":{"e":1,"s":7},"until":65000}},"o":1,"t":4}"#,
         r#"{"s":{"throttled":{"until":5}},"c":2,"w":[[285004800,3,2]]}"#,
         r#"{"c":1,"w":[[285004800,3,2]],"r":13}"#,
+        r#"{"s":{"open":{"until":5}},"o":4,"f":2,"p":1,"t":4}"#,
     ] {
         let breaker: Breaker = serde_json::from_str(text).unwrap();
         assert_eq!(serde_json::to_string(&breaker).unwrap(), text);
@@ -266,11 +304,13 @@ proptest! {
                 Event::Kill => breaker = serde_json::from_str(&serde_json::to_string(&breaker).unwrap()).unwrap(),
             }
         }
-        // It recovers: within its longest pause and a lost probe, the first request closes it.
+        // It recovers: within its longest pause and a lost probe, the first requests close it.
         now += PROBE_LIFE + 120_000;
-        if breaker.wants_probe(Timestamp(now)) {
-            breaker.probe(Timestamp(now), permit(seq + 1));
-            breaker.record(&policy, Timestamp(now), permit(seq + 1), Class::Ok, 0);
+        for n in 1..=u64::from(MOST_PROBES) {
+            if breaker.wants_probe(Timestamp(now)) {
+                breaker.probe(Timestamp(now), permit(seq + n));
+                breaker.record(&policy, Timestamp(now), permit(seq + n), Class::Ok, 0);
+            }
         }
         prop_assert_eq!(breaker.gate(Timestamp(now)), Gate::Closed);
     }
