@@ -135,7 +135,7 @@ async fn store<W: World>(world: &W, isolate: &Isolate, head: &Head, tenant: &Ten
     }
     match reply {
         Reply::Configuration { version, config, updated_at, secrets, prices } => {
-            isolate.learn(tenant, version, (*config).clone(), secrets.clone(), prices.clone());
+            isolate.learn(tenant, (version, updated_at), (*config).clone(), secrets.clone(), prices.clone());
             Ok(Reply::Configuration { version, config, updated_at, secrets, prices })
         }
         Reply::Conflict { current } => Err(Failure::PreconditionFailed { current }),

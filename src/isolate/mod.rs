@@ -44,6 +44,8 @@ pub const MAX_WAITING: usize = 5_000;
 pub struct KnownConfig {
     /// Version.
     pub version: u64,
+    /// When it was stored.
+    pub at: Timestamp,
     /// Document.
     pub config: Rc<Config>,
     /// The providers as this tenant sees them.
@@ -281,14 +283,14 @@ impl Isolate {
     pub fn learn(
         &self,
         tenant: &TenantId,
-        version: u64,
+        (version, at): (u64, Timestamp),
         config: Config,
         secrets: Map<String, String>,
         prices: Option<Box<PriceBook>>,
     ) -> KnownConfig {
         let catalog = self.catalog_for(&config, prices);
         let (config, secrets) = (Rc::new(config), Rc::new(secrets));
-        let known = KnownConfig { version, config, catalog, secrets, plans: Rc::default(), bases: Rc::default(), rings: Rc::default() };
+        let known = KnownConfig { version, at, config, catalog, secrets, plans: Rc::default(), bases: Rc::default(), rings: Rc::default() };
         let mut configs = self.configs.borrow_mut();
         if configs.len() >= MAX_CONFIGS && !configs.contains_key(tenant) {
             configs.clear();
@@ -302,6 +304,7 @@ impl Isolate {
         let catalog = Rc::clone(&self.catalog);
         KnownConfig {
             version: 0,
+            at: Timestamp::default(),
             config: Rc::default(),
             catalog,
             secrets: Rc::default(),

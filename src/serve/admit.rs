@@ -77,8 +77,8 @@ pub async fn admit<W: World + Clone + 'static>(
     let mut known = match isolate.config(&caller.tenant) {
         Some(known) => known,
         None => match ask(world, &caller.tenant, Command::Configuration).await? {
-            Reply::Configuration { version, config, secrets, prices, .. } => {
-                isolate.learn(&caller.tenant, version, *config, secrets, prices)
+            Reply::Configuration { version, config, updated_at, secrets, prices } => {
+                isolate.learn(&caller.tenant, (version, updated_at), *config, secrets, prices)
             }
             _ => return Err(Failure::InvalidApiKey),
         },
@@ -147,9 +147,9 @@ pub async fn admit<W: World + Clone + 'static>(
                     next = steps.next(world.now(), &why);
                 }
             }
-            Ok(Reply::Configuration { version, config, secrets, prices, .. }) if changes < MAX_CHANGES => {
+            Ok(Reply::Configuration { version, config, updated_at, secrets, prices }) if changes < MAX_CHANGES => {
                 changes = changes.saturating_add(1);
-                known = isolate.learn(&caller.tenant, version, *config, secrets, prices);
+                known = isolate.learn(&caller.tenant, (version, updated_at), *config, secrets, prices);
                 decided = first(world, isolate, &caller, &call, &bid, &known, facts).await?;
             }
             Ok(Reply::Replay { stored: Some(stored) }) => return Ok(Verdict::Repeat(stored)),
@@ -206,6 +206,7 @@ fn question<A>(caller: &Caller, call: &Call, bid: &Bid, known: &KnownConfig, dec
     Admit {
         key_hash: caller.key_hash.to_string(),
         config: known.version,
+        config_at: known.at,
         model: bid.model.clone(),
         worst_case: if stored { NanoUsd::ZERO } else { decided.worst_case },
         input_cost: if stored { NanoUsd::ZERO } else { decided.input_cost },

@@ -31,7 +31,9 @@ pub async fn answer<W: World>(
         return Err(Failure::ModelNotAllowed { model: model.clone() });
     }
     let known = match ask(world, &caller.tenant, Command::Configuration).await? {
-        Reply::Configuration { version, config, secrets, prices, .. } => isolate.learn(&caller.tenant, version, *config, secrets, prices),
+        Reply::Configuration { version, config, updated_at, secrets, prices } => {
+            isolate.learn(&caller.tenant, (version, updated_at), *config, secrets, prices)
+        }
         _ => return Err(Failure::InvalidApiKey),
     };
     let bid = Bid::new(call);

@@ -150,7 +150,7 @@ mod tests {
     impl Desk {
         fn learn(&self, providers: &str) -> KnownConfig {
             let config: Config = serde_json::from_str(&format!(r#"{{"providers":{providers}}}"#)).unwrap();
-            self.isolate.learn(&self.tenant, 1, config, self.secrets.clone(), None)
+            self.isolate.learn(&self.tenant, (1, tollgate_core::units::Timestamp::default()), config, self.secrets.clone(), None)
         }
 
         fn keys(&self, known: &KnownConfig, provider: &str) -> Result<Vec<String>, String> {

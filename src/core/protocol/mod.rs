@@ -187,6 +187,9 @@ pub struct Admit {
     pub key_hash: String,
     /// The configuration version that the worker decided with.
     pub config: u64,
+    /// When that version was stored: a tenant that was deleted and made again begins with version 1, too.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub config_at: Timestamp,
     /// The model as the caller named it.
     pub model: String,
     /// The most that the request can cost.

@@ -23,7 +23,8 @@ impl Tenant {
             self.ledger.denied(now, "", "", "key", 401);
             return denied(Denial::Key, None);
         };
-        if stored.version != admit.config {
+        let other = admit.config_at != Timestamp::default() && admit.config_at != stored.at;
+        if stored.version != admit.config || other {
             return Answer::Reply(self.configuration());
         }
         let key = key.clone();

@@ -62,6 +62,16 @@ fn an_old_configuration_is_answered_with_the_new_one_and_reserves_nothing() {
 }
 
 #[test]
+fn the_first_configuration_of_a_tenant_made_anew_is_another_one() {
+    let mut desk = Desk::new(LIMIT_AND_BUDGET);
+    let admit = |config_at| Admit { key_hash: "hash-a".to_owned(), config: 1, config_at, model: "fast".to_owned(), ..Admit::default() };
+    assert!(matches!(desk.ask(Command::Admit(admit(Timestamp(START)))), Reply::Permit(_)));
+    // An isolate that knows the one before, which was version 1 as well; one that does not tell is believed.
+    assert!(matches!(desk.ask(Command::Admit(admit(Timestamp(START - 1)))), Reply::Configuration { version: 1, .. }));
+    assert!(matches!(desk.ask(Command::Admit(admit(Timestamp::default()))), Reply::Permit(_)));
+}
+
+#[test]
 fn a_limit_of_50_admits_exactly_50_of_200() {
     let mut desk = Desk::new(r#"{"limits":[{"id":"rpm","requests":50,"window_s":60}]}"#);
     assert_eq!(desk.admitted(200, 0), 50);
