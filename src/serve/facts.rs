@@ -219,6 +219,18 @@ impl Facts {
         response
     }
 
+    /// One line for an answer that goes on elsewhere, where requests are logged: that of the request is out with
+    /// its headers.
+    pub fn continued<W: Event>(&self, world: &W, isolate: &Isolate, from: &str, by: &str) {
+        if isolate.logs_requests() {
+            let line = json!({
+                "level": "info", "event": "continued", "request_id": self.request_id, "tenant": self.tenant, "key": self.key,
+                "continued": true, "from": from, "by": by,
+            });
+            world.log(&line.to_string());
+        }
+    }
+
     /// One line for the request, where requests are logged or the fault is ours.
     pub fn log<W: Event>(&self, world: &W, isolate: &Isolate, head: &Head, status: u16, now: Timestamp) {
         if !isolate.logs_requests() && status < 500 {

@@ -178,6 +178,8 @@ async fn second<W: World>(
         usage: question.call.request.include_usage,
         keep: question.keep,
         bill: Some(Bill { price: target.price.clone(), asked: question.call.request.tier, before: hedge.cost }),
+        resumable: question.resumable,
+        seam: None,
     };
     let given = one(via, target, question, request, ask.wire, wanted, request_id).await;
     let (said, wait) = given.as_ref().map_or_else(|miss| (miss.key, miss.retry_after), |_| (Verdict::Works, None));
