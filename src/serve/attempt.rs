@@ -230,11 +230,9 @@ impl Tries {
         if !question.affords(cost(&self.lines), target) {
             return false;
         }
-        let more = match question.beside(target) {
-            None => self.held.more(world, &self.lines).await,
-            Some(beside) => self.held.more(world, &[self.lines.as_slice(), &[beside]].concat()).await,
-        };
-        let Some(holds) = more else { return false };
+        let mut lines = self.lines.clone();
+        lines.extend(question.beside(target));
+        let Some(holds) = self.held.more(world, lines).await else { return false };
         self.held.holds(holds);
         true
     }

@@ -223,11 +223,11 @@ impl Facts {
     /// its headers.
     pub fn continued<W: Event>(&self, world: &W, isolate: &Isolate, from: &str, by: &str) {
         if isolate.logs_requests() {
-            let line = json!({
-                "level": "info", "event": "continued", "request_id": self.request_id, "tenant": self.tenant, "key": self.key,
-                "continued": true, "from": from, "by": by,
-            });
-            world.log(&line.to_string());
+            let (id, tenant) = (&self.request_id, self.tenant.as_deref().unwrap_or_default());
+            let [from, by] = [from, by].map(|name| Value::from(name).to_string());
+            world.log(&format!(
+                r#"{{"level":"info","event":"continued","request_id":"{id}","tenant":"{tenant}","continued":true,"from":{from},"by":{by}}}"#
+            ));
         }
     }
 

@@ -121,9 +121,9 @@ impl Held {
 
     /// What the permit holds when it is to cover another attempt beside what these may have cost. `None`:
     /// there is no room for it, or the ledger cannot be asked. Without a permit nothing is held.
-    pub async fn more<W: World>(&self, world: &W, attempts: &[Attempt]) -> Option<Vec<Hold>> {
+    pub async fn more<W: World>(&self, world: &W, attempts: Vec<Attempt>) -> Option<Vec<Hold>> {
         let Some(permit) = &self.permit else { return Some(Vec::new()) };
-        let command = Command::Extend { permit: permit.id, attempts: attempts.to_vec() };
+        let command = Command::Extend { permit: permit.id, attempts };
         match super::identify::ask(world, &self.tenant, command).await {
             Ok(Reply::Extended { holds }) => Some(holds),
             _ => None,

@@ -5,11 +5,10 @@
 //! is for Chat Completions and Messages, one choice, and requests that ask for nothing but text.
 
 use super::common::{AnswerFormat, Delta, Opening, Piece, Request};
-use super::json::{Fields, Json, from_bytes, object};
+use super::json::{Fields, Json, object};
 use super::openai::request::{changed, span, top_level, utf8};
 use super::{Decoder, Dialect, Dropped, Face};
 use crate::sse::{MAX_HELD, event_end, payload};
-use serde::Deserialize;
 
 /// Most bytes of text that another target is asked to go on with: more than a model writes at once, and what
 /// is kept of each stream while it may break.
@@ -62,13 +61,6 @@ enum Told {
     Failure,
     /// Something that cannot go on elsewhere, or need not: another kind of content, an end.
     Else,
-}
-
-/// How a stream of chat completions presents itself.
-#[derive(Deserialize)]
-struct Head {
-    #[serde(default)]
-    created: Option<Json>,
 }
 
 impl Unfinished {
@@ -128,8 +120,8 @@ impl Unfinished {
         for delta in self.decoder.push(event) {
             match delta {
                 Delta::Begin { id, model, .. } => {
-                    let head = if self.chat { payload(event).and_then(from_bytes::<Head>) } else { None };
-                    let created = head.and_then(|head| head.created?.as_u64()).unwrap_or(0);
+                    let head = payload(event).and_then(|data| Json::read(data).ok()?.into_fields()?.take_u64("created"));
+                    let created = head.unwrap_or(0);
                     self.face = Some(Face { id, model, created, include_usage: false });
                 }
                 Delta::Open { choice: 0, part: Opening::Text, at } => (self.parts, self.open) = (at.saturating_add(1), true),
@@ -221,7 +213,7 @@ impl Seam {
 
     /// A comment of the event-stream format between the parts. Clients pass over it.
     pub(super) fn comment(&self) -> String {
-        let by: String = self.by.chars().filter(|c| !c.is_control()).collect();
+        let by = self.by.split(['\r', '\n']).next().unwrap_or_default();
         format!(": tollgate: continued by {by}\n\n")
     }
 

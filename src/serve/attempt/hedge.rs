@@ -162,7 +162,7 @@ async fn second<W: World>(
     if world.now() >= question.deadline || !isolate.hedge(&question.tenant) {
         return None;
     }
-    let holds = tries.held.more(world, &hedge.lines).await?;
+    let holds = tries.held.more(world, hedge.lines.clone()).await?;
     way.holds.replace(Some(holds));
     let (target, now) = (&hedge.other, world.now());
     let prepared = prepare(isolate, question.known, target, question.call, question.clamp, question.deadline, now);
