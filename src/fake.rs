@@ -96,6 +96,7 @@ impl Upstream for Fake {
     async fn relay(&self, tap: Tap, _: Millis, _: Millis, _: Millis) -> (Tap, StreamEnd) {
         (tap, StreamEnd::Broken)
     }
+    fn keep_open(&self, _: Millis) {}
     async fn close(&self, _: Vec<u8>) {}
 }
 

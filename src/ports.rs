@@ -141,6 +141,9 @@ pub trait Upstream: Sized {
     /// Moves a stream to the client through the tap. It may be silent for `idle`, and last `total`,
     /// milliseconds; after `heartbeat` of silence, and again after each, the client is sent a comment.
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd);
+    /// Nothing moves for now, but the stream to the client goes on: until the next [`Upstream::relay`] or the end it
+    /// is sent a comment every `heartbeat` milliseconds, and if it leaves, the request under way is stopped.
+    fn keep_open(&self, heartbeat: Millis);
     /// Ends the stream to the client after these bytes.
     async fn close(&self, last: Vec<u8>);
 }

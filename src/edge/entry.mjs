@@ -368,7 +368,8 @@ class Exchange {
    */
   async relay(tap, idleMs, totalMs, heartbeatMs) {
     const { reader } = this;
-    const writer = this.writable.getWriter();
+    clearInterval(this.open);
+    const writer = this.writer ?? this.writable.getWriter();
     let ended = 0;
     let moved = Date.now();
     let beat = moved;
@@ -430,8 +431,19 @@ class Exchange {
     return ended;
   }
 
+  /** Between two streams for one client: a comment every `heartbeatMs`, and who leaves stops what is under way. */
+  keepOpen(heartbeatMs) {
+    const left = () => {
+      this.gone = true;
+      this.abort?.abort();
+    };
+    this.writer.closed.catch(left);
+    this.open = setInterval(() => this.writer.write(HEARTBEAT).catch(left), heartbeatMs);
+  }
+
   /** Ends the stream to the client, after a few last bytes. */
   async close(last) {
+    clearInterval(this.open);
     try {
       if (last.byteLength > 0) await this.writer.write(last);
       await this.writer.close();

@@ -64,6 +64,8 @@ extern "C" {
     fn drop_stream(this: &Exchange);
     #[wasm_bindgen(method)]
     fn relay(this: &Exchange, tap: &JsValue, idle: f64, total: f64, heartbeat: f64) -> js_sys::Promise;
+    #[wasm_bindgen(method, js_name = keepOpen)]
+    fn keep_open(this: &Exchange, heartbeat: f64);
     #[wasm_bindgen(method)]
     fn close(this: &Exchange, last: js_sys::Uint8Array) -> js_sys::Promise;
     #[wasm_bindgen(method)]
@@ -286,6 +288,10 @@ impl Upstream for World {
             _ => StreamEnd::Broken,
         };
         (tap, end)
+    }
+
+    fn keep_open(&self, heartbeat: Millis) {
+        self.0.keep_open(ms(heartbeat));
     }
 
     async fn close(&self, last: Vec<u8>) {

@@ -77,17 +77,25 @@ impl Miss {
         let Some(error) = error else {
             return Miss::new(provider, "the stream ended before it began", Outcome::Cut, 502, true);
         };
-        let kind = error.openai_kind();
-        // The status that it would have had, had the provider known in time.
-        let status = match kind {
-            "rate_limit_error" => 429,
-            "insufficient_quota" => 402,
-            "invalid_request_error" => 400,
-            _ => 500,
-        };
-        let class = Class::of(Outcome::Error, status, error.code.as_deref().unwrap_or_default(), &error.message);
+        let (kind, class) = (error.openai_kind(), class_of(error));
         Miss { class, ..Miss::new(provider, &format!("the stream failed before it began ({kind})"), Outcome::Error, 502, true) }
     }
+}
+
+/// What kind of failure a provider tells of in a stream.
+pub fn class_of(error: &WireError) -> Class {
+    let of = |status| Class::of(Outcome::Error, status, error.code.as_deref().unwrap_or_default(), &error.message);
+    // Some give these no type of their own.
+    if let class @ (Class::ContextWindow | Class::ContentPolicy) = of(400) {
+        return class;
+    }
+    // The status that it would have had, had the provider known in time.
+    of(match error.openai_kind() {
+        "rate_limit_error" => 429,
+        "insufficient_quota" => 402,
+        "invalid_request_error" => 400,
+        _ => 500,
+    })
 }
 
 /// Sorts answers from non-answers. A stream is an answer when it has begun, which is for others to see.
@@ -221,4 +229,28 @@ fn refusal(status: u16, error: WireError) -> Failure {
         _ => short(error.message),
     };
     Failure::UpstreamRefused { status, message, code: error.code.map(short), param: error.param.map(short) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_in_streams_are_told_apart() {
+        let class = |kind: &str, code: &str, message: &str| {
+            let some = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
+            class_of(&WireError { kind: some(kind), code: some(code), message: message.to_owned(), param: None })
+        };
+        assert_eq!(class("server_error", "", "The server had an error."), Class::Server);
+        assert_eq!(class("overloaded_error", "", "Overloaded"), Class::Server);
+        assert_eq!(class("rate_limit_error", "", ""), Class::RateLimit);
+        assert_eq!(class("insufficient_quota", "", ""), Class::Quota);
+        assert_eq!(class("invalid_request_error", "", "No."), Class::Refused);
+        assert_eq!(class("", "upstream_malformed", "The provider's stream cannot be read."), Class::Server);
+        // Whoever refuses the content, or has no room for it, does so whatever the type is called.
+        for kind in ["", "server_error", "invalid_request_error"] {
+            assert_eq!(class(kind, "content_filter", ""), Class::ContentPolicy, "{kind}");
+            assert_eq!(class(kind, "", "This model's maximum context length is 5."), Class::ContextWindow, "{kind}");
+        }
+    }
 }

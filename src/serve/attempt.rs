@@ -3,8 +3,10 @@
 mod hedge;
 mod missed;
 mod one;
+mod onward;
 
 pub use missed::estimated_input;
+pub use onward::{Broken, Onward, Resumed, Stopped, go_on};
 
 use super::admit::Admitted;
 use super::answer::{Content, Miss};
@@ -25,6 +27,7 @@ use std::rc::Rc;
 use tollgate_core::cache::MAX_ANSWER as MAX_KEPT;
 use tollgate_core::catalog::Auth;
 use tollgate_core::config::Config;
+use tollgate_core::dialect::Seam;
 use tollgate_core::dialect::tap::Wanted;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::{PermitId, TenantId};
@@ -65,6 +68,8 @@ pub struct Answered<W: World> {
     pub region: String,
     /// The target's place among those that are asked.
     pub busy: Busy,
+    /// What is left to be tried if the answer breaks off, where it may go on elsewhere.
+    pub onward: Option<Box<Onward>>,
 }
 
 /// Who answered, and what.
@@ -93,6 +98,12 @@ struct Question<'a> {
     region: String,
     /// The permit, where breakers want to hear of failures.
     permit: Option<PermitId>,
+    /// A stream may go on elsewhere if it breaks off.
+    resumable: bool,
+    /// A stream goes on that broke off.
+    seam: Option<Seam>,
+    /// Input tokens at most that the permit did not reckon with: what is out of the stream that broke off.
+    added: u64,
 }
 
 impl Question<'_> {
@@ -127,7 +138,22 @@ pub async fn attempt<W: World + Clone + 'static>(
         isolate.may_hedge(&tenant, hedge.max_percent);
     }
     let permit = held.id().filter(|_| config.breaker.enabled);
-    let question = Question { tenant, known: &known, call: &call, clamp, tokens, deadline, keep, hold, region, permit };
+    let resumable = onward::resumable(&known, &call);
+    let question = Question {
+        tenant,
+        known: &known,
+        call: &call,
+        clamp,
+        tokens,
+        deadline,
+        keep,
+        hold,
+        region,
+        permit,
+        resumable,
+        seam: None,
+        added: 0,
+    };
     let attempts = Attempts::new(config.retry, deadline);
     let probes = held.probe().is_some_and(|probed| order.targets.front().is_some_and(|first| first.name() == probed));
     let attempts = if probes { attempts.probing() } else { attempts };
@@ -139,7 +165,9 @@ pub async fn attempt<W: World + Clone + 'static>(
                 let Won { via, target, busy, began, given } = won;
                 let Given { content, content_type, answer, headers } = given;
                 facts.upstream_headers = headers;
-                let (Tries { held, lines: before, .. }, region) = (tries, question.region);
+                let (Tries { held, order, attempts, lines: before, .. }, region) = (tries, question.region);
+                let left = |known| Box::new(Onward { known, order, attempts, clamp, tokens, hold, facts: facts.clone() });
+                let onward = resumable.then(|| left(known.clone()));
                 return Ok(Answered {
                     via,
                     held,
@@ -155,6 +183,7 @@ pub async fn attempt<W: World + Clone + 'static>(
                     slot,
                     region,
                     busy,
+                    onward,
                 });
             }
             Err(then) => next = then,
@@ -192,10 +221,18 @@ impl Tries {
             Step::Policy => self.order.policy.front(),
             Step::Stop => None,
         };
-        if !next.is_some_and(|next| question.affords(cost(&self.lines), next)) {
+        let Some(next) = next.cloned() else { return false };
+        self.holds(world, question, &next).await
+    }
+
+    /// Whether the permit holds an attempt at a target beside what those so far may have cost.
+    async fn holds<W: World>(&mut self, world: &W, question: &Question<'_>, target: &Target) -> bool {
+        if !question.affords(cost(&self.lines), target) {
             return false;
         }
-        let Some(holds) = self.held.more(world, &self.lines).await else { return false };
+        let mut lines = self.lines.clone();
+        lines.extend(question.beside(target));
+        let Some(holds) = self.held.more(world, lines).await else { return false };
         self.held.holds(holds);
         true
     }
@@ -243,6 +280,9 @@ async fn ask_target<W: World + Clone + 'static>(
             usage: call.request.include_usage,
             keep: question.keep,
             bill: Some(Bill { price: target.price.clone(), asked: call.request.tier, before: cost(&tries.lines) }),
+            // Only where somebody is left to go on.
+            resumable: question.resumable && !tries.order.targets.is_empty(),
+            seam: question.seam.as_ref().map(|seam| seam.by(target.name(), &ask.dropped)),
         };
         facts.attempts = facts.attempts.saturating_add(1);
         let since = world.now();

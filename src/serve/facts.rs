@@ -220,6 +220,18 @@ impl Facts {
         response
     }
 
+    /// One line for an answer that goes on elsewhere, where requests are logged: that of the request is out with
+    /// its headers.
+    pub fn continued<W: Event>(&self, world: &W, isolate: &Isolate, from: &str, by: &str) {
+        if isolate.logs_requests() {
+            let (id, tenant) = (&self.request_id, self.tenant.as_deref().unwrap_or_default());
+            let [from, by] = [from, by].map(|name| Value::from(name).to_string());
+            world.log(&format!(
+                r#"{{"level":"info","event":"continued","request_id":"{id}","tenant":"{tenant}","continued":true,"from":{from},"by":{by}}}"#
+            ));
+        }
+    }
+
     /// One line for the request, where requests are logged or the fault is ours.
     pub fn log<W: Event>(&self, world: &W, isolate: &Isolate, head: &Head, status: u16, now: Timestamp) {
         if !isolate.logs_requests() && status < 500 {

@@ -1,9 +1,9 @@
 //! Station 6: the answer goes out. A whole one as it came; a stream through the meter, chunk by chunk.
 //! Either way the report follows.
 
-use super::answer::{Content, Whole};
+use super::answer::{Content, Whole, class_of};
 use super::asked::Endpoint;
-use super::attempt::{Answered, estimated_input};
+use super::attempt::{Answered, Broken, Onward, Resumed, estimated_input, go_on};
 use super::facts::Facts;
 use super::look_up::{Found, Slot};
 use super::read::Call;
@@ -18,7 +18,6 @@ use tollgate_core::failure::Failure;
 use tollgate_core::plan::Target;
 use tollgate_core::price::{Price, TierAsked, Usage};
 use tollgate_core::protocol::{Attempt, Outcome, StoredAnswer};
-use tollgate_core::retry::Class;
 use tollgate_core::sse::{Bill, Meter};
 use tollgate_core::units::{Millis, NanoUsd, Timestamp};
 
@@ -77,12 +76,16 @@ fn free(stored: Vec<u8>) -> Vec<u8> {
 
 /// Gives a provider's answer.
 pub fn relay<W: World + Clone + 'static>(isolate: &Rc<Isolate>, answered: Answered<W>, facts: &mut Facts) -> Response<W::Answer> {
-    let Answered { via, held, call, target, content, content_type, answer, before, began, deadline, config, slot, region, busy } = answered;
+    let Answered { via, held, call, target, content, content_type, answer, before, began, deadline, config, slot, region, busy, onward } =
+        answered;
     let slot = slot.filter(|_| call.cache.writes());
     let given = Given { held, call, target, content_type, before, began, slot, region, busy };
     match content {
         Content::Whole(content) => whole(&via, isolate, given, content, answer, facts),
-        Content::Stream(tap) => stream(&via, isolate, given, *tap, answer, deadline, i64::from(config.timeouts.idle_ms)),
+        Content::Stream(tap) => {
+            let limits = (deadline, i64::from(config.timeouts.idle_ms));
+            stream(&via, isolate, given, *tap, answer, limits, onward)
+        }
     }
 }
 
@@ -169,43 +172,96 @@ fn stream<W: World + Clone + 'static>(
     given: Given,
     tap: Tap,
     own: Option<W::Answer>,
-    deadline: Timestamp,
-    idle: Millis,
+    (deadline, idle): (Timestamp, Millis),
+    onward: Option<Box<Onward>>,
 ) -> Response<W::Answer> {
     let content_type = given.content_type.clone();
     let first_byte = world.now().since(given.began);
     let (relayed, isolate) = (world.clone(), Rc::clone(isolate));
     world.later(async move {
         let world = relayed;
-        let Given { held, call, target, content_type, mut before, began, slot, region, busy } = given;
-        let total = deadline.since(world.now()).max(1);
-        let (mut tap, end) = world.relay(tap, idle, total, isolate.heartbeat()).await;
-        let mut last = tap.finish();
-        let outcome = match end {
-            StreamEnd::Closed if tap.whole() => Outcome::Ok,
-            StreamEnd::Closed | StreamEnd::Broken => Outcome::Cut,
-            StreamEnd::Timeout => Outcome::Timeout,
-            StreamEnd::ClientGone => Outcome::ClientGone,
-        };
-        if let Some(failure) = in_band(outcome, &target) {
+        let Given { mut held, mut call, target, content_type, before: mut lines, began, slot, region, busy } = given;
+        let mut part = Part { target, busy: Some(busy), began, first_byte, region };
+        let (mut tap, mut outcome, mut last) = move_on(&world, tap, (deadline, idle), isolate.heartbeat()).await;
+        let mut told = false;
+        if let Some(onward) = onward.filter(|_| matches!(outcome, Outcome::Cut | Outcome::Timeout))
+            && let Some(unfinished) = tap.take_unfinished()
+        {
+            let (line, usage) = part.ended(&world, &call, &tap, outcome);
+            lines.push(line);
+            world.keep_open(isolate.heartbeat());
+            let target = part.target.clone();
+            // Some tell at the beginning that they wrote a token, and nothing more until the end.
+            let unfinished = (unfinished, usage.output.max(tap.estimated_output()));
+            let broken = Broken { held, call, target, lines, unfinished, deadline, onward };
+            // Apart, so that the others need no room for it.
+            match Box::pin(go_on(&world, &isolate, broken)).await {
+                Ok(resumed) => {
+                    let Resumed { tap: rest, target, busy, began, .. } = *resumed;
+                    (held, call, lines) = (resumed.held, resumed.call, resumed.lines);
+                    held.note.begun = Some(usage);
+                    let first_byte = world.now().since(began);
+                    part = Part { target, busy: Some(busy), began, first_byte, region: part.region };
+                    (tap, outcome, last) = move_on(&world, rest, (deadline, idle), isolate.heartbeat()).await;
+                }
+                Err(stopped) => {
+                    (held, call, lines) = (stopped.held, stopped.call, stopped.lines);
+                    told = true;
+                }
+            }
+        }
+        if let Some(failure) = in_band(outcome, &part.target) {
             last.extend(tap.fail(call.request.endpoint.dialect(), &failure));
         }
         world.close(last).await;
-        let told = tap.usage();
-        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(&call), output: tap.estimated_output(), ..Usage::default() });
-        let usage = usage.asked_in(call.request.tier);
-        drop(busy);
-        let line = ended(&target, outcome, usage, told.is_none(), world.now().since(began), first_byte);
-        let class = tap.failed().map(|error| Class::of(Outcome::Error, 500, error.code.as_deref().unwrap_or_default(), &error.message));
-        before.push(Attempt { region, class, ..line });
-        if let (Outcome::Ok, Some(bytes)) = (outcome, tap.take_kept()) {
-            held.complete(&world, &content_type, &bytes);
-            held_copy(&world, &held, slot, &target, usage, &content_type, bytes);
+        if !told {
+            let (line, usage) = part.ended(&world, &call, &tap, outcome);
+            lines.push(line);
+            if let (Outcome::Ok, Some(bytes)) = (outcome, tap.take_kept()) {
+                held.complete(&world, &content_type, &bytes);
+                held_copy(&world, &held, slot, &part.target, usage, &content_type, bytes);
+            }
         }
-        held.settle(&world, &isolate, before);
+        held.settle(&world, &isolate, lines);
     });
     // A stream is always the outside world's.
     answer(content_type, own.map_or(Body::Empty, Body::Stream))
+}
+
+/// Who writes a stream, or the rest of it.
+struct Part {
+    target: Target,
+    /// Its place among the targets that are asked, while it is.
+    busy: Option<Busy>,
+    began: Timestamp,
+    first_byte: Millis,
+    region: String,
+}
+
+impl Part {
+    /// The line of it once it has ended, and what it used.
+    fn ended<W: World>(&mut self, world: &W, call: &Call, tap: &Tap, outcome: Outcome) -> (Attempt, Usage) {
+        self.busy = None;
+        let told = tap.usage();
+        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(call), output: tap.estimated_output(), ..Usage::default() });
+        let usage = usage.asked_in(call.request.tier);
+        let line = ended(&self.target, outcome, usage, told.is_none(), world.now().since(self.began), self.first_byte);
+        (Attempt { region: self.region.clone(), class: tap.said().map(class_of), ..line }, usage)
+    }
+}
+
+/// Moves a stream to the client. What it went through, how it ended, and the bytes that were held back.
+async fn move_on<W: World>(world: &W, tap: Tap, (deadline, idle): (Timestamp, Millis), heartbeat: Millis) -> (Tap, Outcome, Vec<u8>) {
+    let total = deadline.since(world.now()).max(1);
+    let (mut tap, end) = world.relay(tap, idle, total, heartbeat).await;
+    let last = tap.finish();
+    let outcome = match end {
+        StreamEnd::Closed if tap.whole() => Outcome::Ok,
+        StreamEnd::Closed | StreamEnd::Broken => Outcome::Cut,
+        StreamEnd::Timeout => Outcome::Timeout,
+        StreamEnd::ClientGone => Outcome::ClientGone,
+    };
+    (tap, outcome, last)
 }
 
 /// After the first byte the status is out: an error is told in the stream, and nothing follows it.

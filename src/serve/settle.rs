@@ -45,6 +45,8 @@ pub struct Note {
     pub compared: Option<Box<Compared>>,
     /// The tokens of the stored answer that was given.
     pub stored: Option<Usage>,
+    /// The tokens of the part that another target wrote before this one went on.
+    pub begun: Option<Usage>,
     /// The request's id, the decision, and what it was made of.
     pub decided: Option<Box<(String, Inputs, Decision)>>,
     /// Whether it is kept.
@@ -69,7 +71,7 @@ pub struct Compared {
 impl Note {
     fn saved(&self, attempts: &[Attempt]) -> Option<Box<Saved>> {
         let Compared { model, baseline, asked, first } = self.compared.as_deref()?;
-        let answered = attempts.last().filter(|a| a.outcome == Outcome::Ok).map(|a| a.usage);
+        let answered = attempts.last().filter(|a| a.outcome == Outcome::Ok).map(|a| self.whole(a.usage));
         let (origin, usage) = match self.stored {
             Some(usage) => (Origin::Cache, Some(usage)),
             None => (Origin::Provider, answered),
@@ -77,10 +79,17 @@ impl Note {
         Some(Box::new(Story { model, baseline, asked, first, origin, usage, attempts }.saved()))
     }
 
+    /// The tokens of the answer as the client got it, of which the last attempt used these: what is out of a part
+    /// that broke off was input of the next one, and is output.
+    fn whole(&self, last: Usage) -> Usage {
+        self.begun.map_or(last, |begun| Usage { output: begun.output.saturating_add(last.output), ..begun })
+    }
+
     fn record(self, key: &str, attempts: &[Attempt]) -> Option<Box<Record>> {
         let troubled = !matches!(attempts, [Attempt { outcome: Outcome::Ok | Outcome::Cached, .. }]);
+        let usage = attempts.last().filter(|_| self.begun.is_some()).map(|a| self.whole(a.usage));
         let (id, inputs, decision) = *self.decided.filter(|_| self.keeps.keeps(self.seed, troubled))?;
-        Some(Box::new(Record::new(&id, inputs, decision).ended(key, attempts)))
+        Some(Box::new(Record { usage, ..Record::new(&id, inputs, decision) }.ended(key, attempts)))
     }
 }
 
@@ -112,9 +121,9 @@ impl Held {
 
     /// What the permit holds when it is to cover another attempt beside what these may have cost. `None`:
     /// there is no room for it, or the ledger cannot be asked. Without a permit nothing is held.
-    pub async fn more<W: World>(&self, world: &W, attempts: &[Attempt]) -> Option<Vec<Hold>> {
+    pub async fn more<W: World>(&self, world: &W, attempts: Vec<Attempt>) -> Option<Vec<Hold>> {
         let Some(permit) = &self.permit else { return Some(Vec::new()) };
-        let command = Command::Extend { permit: permit.id, attempts: attempts.to_vec() };
+        let command = Command::Extend { permit: permit.id, attempts };
         match super::identify::ask(world, &self.tenant, command).await {
             Ok(Reply::Extended { holds }) => Some(holds),
             _ => None,

@@ -14,7 +14,7 @@ pub use alias::{Alias, Capability, MAX_ROUTE_RULES, MAX_TARGETS, PoolTarget, Qua
 pub use budget::{Budget, Span, TopUp};
 pub use limit::{Algorithm, Limit, WhenUnreachable};
 pub use providers::{MAX_PROVIDERS, TenantProvider};
-pub use routing::{BreakerPolicy, DecisionPolicy, HedgeAfter, HedgePolicy, RetryPolicy, SavingsPolicy};
+pub use routing::{BreakerPolicy, BrokenStream, DecisionPolicy, HedgeAfter, HedgePolicy, RetryPolicy, SavingsPolicy};
 pub use scope::Scope;
 pub use validate::{Invalid, validate_prices};
 

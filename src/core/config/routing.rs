@@ -61,6 +61,20 @@ pub struct RetryPolicy {
     /// A second target is asked beside one that is slow to answer; never where absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hedge: Option<HedgePolicy>,
+    /// What becomes of a stream that breaks off after some of it has reached the client.
+    #[serde(skip_serializing_if = "is_default")]
+    pub on_broken_stream: BrokenStream,
+}
+
+/// What becomes of a stream that breaks off after some of it has reached the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BrokenStream {
+    /// The client is told of it in the stream.
+    #[default]
+    Error,
+    /// Another target is asked to go on with it, once, where that can be right.
+    Continue,
 }
 
 impl Default for RetryPolicy {
@@ -73,6 +87,7 @@ impl Default for RetryPolicy {
             max_retry_after_ms: 2_000,
             budget_percent: 20,
             hedge: None,
+            on_broken_stream: BrokenStream::Error,
         }
     }
 }
@@ -231,5 +246,16 @@ mod tests {
         let policy: RetryPolicy = serde_json::from_str(r#"{"hedge":{}}"#).unwrap();
         assert_eq!(policy.hedge, Some(HedgePolicy { after: HedgeAfter::P95, max_percent: 10 }));
         assert_eq!(RetryPolicy::default().hedge, None);
+    }
+
+    #[test]
+    fn broken_streams_are_an_error_unless_it_is_written_down() {
+        assert_eq!(RetryPolicy::default().on_broken_stream, BrokenStream::Error);
+        assert!(!serde_json::to_string(&RetryPolicy::default()).unwrap().contains("on_broken_stream"));
+        let policy: RetryPolicy = serde_json::from_str(r#"{"on_broken_stream":"continue"}"#).unwrap();
+        assert_eq!(policy.on_broken_stream, BrokenStream::Continue);
+        assert!(serde_json::to_string(&policy).unwrap().contains(r#""on_broken_stream":"continue""#));
+        let why = serde_json::from_str::<RetryPolicy>(r#"{"on_broken_stream":"resume"}"#).unwrap_err().to_string();
+        assert!(why.contains("`error` or `continue`"), "{why}");
     }
 }

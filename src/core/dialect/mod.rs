@@ -72,12 +72,14 @@ mod stream;
 pub mod tap;
 #[cfg(test)]
 mod tests;
+mod unfinished;
 mod workers_ai;
 
 pub use fields::{Dropped, Refused};
 pub use models::reasons;
 pub use passing::Passing;
 pub use stream::{Decoder, Encoder, MAX_CONTENT, MAX_PARTS, Translator};
+pub use unfinished::{GO_ON, MAX_TEXT, Seam, Unfinished};
 
 use common::{Answer, Reasoning, Request, WireError};
 use serde::{Deserialize, Serialize};

@@ -3,7 +3,7 @@
 use super::bedrock::Frames;
 use super::common::{Delta, Piece, Usage, WireError};
 use super::json::Json;
-use super::{Dialect, Face, anthropic, bedrock, chat, gemini, responses, workers_ai};
+use super::{Dialect, Face, Seam, anthropic, bedrock, chat, gemini, responses, workers_ai};
 use crate::sse::{Event, MAX_EVENT, Reader};
 
 /// Most parts of one choice of a streamed answer: far more than any model writes, so that a provider
@@ -223,6 +223,16 @@ impl Encoder {
         })
     }
 
+    /// A writer for the rest of an answer that another target began. Only clients' formats that have a place for
+    /// it know that it is the rest.
+    fn after(dialect: Dialect, face: Face, seam: Seam) -> Encoder {
+        match dialect {
+            Dialect::OpenAiChat => Encoder(Writing::Chat(chat::Writing::after(face, seam))),
+            Dialect::Anthropic => Encoder(Writing::Anthropic(anthropic::Writing::after(face, seam))),
+            _ => Encoder::new(dialect, face),
+        }
+    }
+
     /// The bytes of a delta; none where the format has nothing to say yet.
     pub fn write(&mut self, delta: &Delta, out: &mut Vec<u8>) {
         match &mut self.0 {
@@ -246,6 +256,11 @@ impl Translator {
     /// From the target's format to the client's.
     pub fn new(from: Dialect, to: Dialect, face: Face) -> Translator {
         Translator { decoder: from.decoder(), encoder: to.encoder(face) }
+    }
+
+    /// The same for the rest of an answer that another target began.
+    pub(super) fn after(from: Dialect, to: Dialect, face: Face, seam: Seam) -> Translator {
+        Translator { decoder: from.decoder(), encoder: Encoder::after(to, face, seam) }
     }
 
     /// The client's bytes for the target's next bytes.

@@ -1,6 +1,6 @@
 //! What an answer's stream goes through on its way to the client.
 
-use super::{Decoder, Dialect, Face, Translator};
+use super::{Decoder, Dialect, Face, Seam, Translator, Unfinished};
 use crate::dialect::common::{Delta, WireError};
 use crate::failure::Failure;
 use crate::price::Usage;
@@ -14,6 +14,8 @@ pub struct Tap {
     state: State,
     /// What the provider said where it failed the stream.
     failed: Option<WireError>,
+    /// What the client has, while the answer may go on elsewhere if it breaks off.
+    unfinished: Option<Box<Unfinished>>,
 }
 
 #[derive(Clone, Debug)]
@@ -47,6 +49,10 @@ pub struct Wanted {
     pub keep: usize,
     /// What the client is to pay, told where it asked for usage.
     pub bill: Option<Bill>,
+    /// The answer may go on elsewhere if it breaks off.
+    pub resumable: bool,
+    /// It goes on here: another target began it.
+    pub seam: Option<Seam>,
 }
 
 impl Tap {
@@ -54,6 +60,14 @@ impl Tap {
     pub fn new(from: Dialect, to: Dialect, face: Face, wanted: Wanted) -> Tap {
         let bill = wanted.bill.filter(|_| wanted.usage);
         let copy = Copied { bytes: (wanted.keep > 0).then(Vec::new), most: wanted.keep };
+        let unfinished = if wanted.resumable { Unfinished::new(to).map(Box::new) } else { None };
+        if let Some(seam) = wanted.seam {
+            let face = Face { include_usage: wanted.usage, ..seam.face.clone() };
+            let translator = Box::new(Translator::after(from, to, face, seam));
+            let meter = (to == Dialect::OpenAiChat).then(|| Box::new(Meter::new(false, 0).billed(bill)));
+            let kind = Kind::Translated { translator, meter, copy: Copied::default() };
+            return Tap { kind, state: State::default(), failed: None, unfinished };
+        }
         let kind = match (from == to, to) {
             (true, Dialect::OpenAiChat) => Kind::Chat(Box::new(Meter::new(!wanted.usage, wanted.keep).billed(bill))),
             (true, _) => Kind::Passing { decoder: Box::new(from.decoder()), boundary: Boundary::default(), copy },
@@ -65,7 +79,7 @@ impl Tap {
             },
             (false, _) => Kind::Translated { translator: Box::new(Translator::new(from, to, face)), meter: None, copy },
         };
-        Tap { kind, state: State::default(), failed: None }
+        Tap { kind, state: State::default(), failed: None, unfinished }
     }
 
     /// The client is to pay so much more beside the answer.
@@ -79,6 +93,21 @@ impl Tap {
     /// Takes the next bytes from upstream. `None`: pass them on as they are. `Some`: pass these on instead
     /// (they may be empty).
     pub fn push(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
+        let out = self.pass(chunk);
+        match self.unfinished.take() {
+            None => out,
+            Some(unfinished) => Some(self.hold(unfinished, out.as_deref().unwrap_or(chunk))),
+        }
+    }
+
+    /// Holds back what nothing could follow if the answer goes on elsewhere.
+    fn hold(&mut self, mut unfinished: Box<Unfinished>, bytes: &[u8]) -> Vec<u8> {
+        let (out, resumable) = unfinished.push(bytes, self.said().is_some());
+        self.unfinished = resumable.then_some(unfinished);
+        out
+    }
+
+    fn pass(&mut self, chunk: &[u8]) -> Option<Vec<u8>> {
         match &mut self.kind {
             Kind::Chat(meter) => {
                 let out = meter.push(chunk);
@@ -107,6 +136,14 @@ impl Tap {
 
     /// The stream is over: what was held back goes out.
     pub fn finish(&mut self) -> Vec<u8> {
+        let last = self.end();
+        match &mut self.unfinished {
+            Some(unfinished) => unfinished.rest(last),
+            None => last,
+        }
+    }
+
+    fn end(&mut self) -> Vec<u8> {
         match &mut self.kind {
             Kind::Chat(meter) => {
                 let last = meter.finish();
@@ -168,9 +205,25 @@ impl Tap {
         self.state
     }
 
-    /// What the provider said where it failed the stream.
+    /// What the provider said where it failed the stream before it began, or told of it in a way that is not the
+    /// client's.
     pub fn failed(&self) -> Option<&WireError> {
         self.failed.as_ref()
+    }
+
+    /// What the provider said where it failed the stream, whenever that was.
+    pub fn said(&self) -> Option<&WireError> {
+        match &self.kind {
+            Kind::Chat(meter) => meter.failed(),
+            Kind::Passing { .. } | Kind::Translated { .. } => self.failed.as_ref(),
+        }
+    }
+
+    /// What the client has of an answer that could go on elsewhere. What [`Tap::finish`] gave is not among it: it is
+    /// to be thrown away then.
+    pub fn take_unfinished(&mut self) -> Option<Box<Unfinished>> {
+        let whole = self.whole();
+        self.unfinished.take().filter(|unfinished| unfinished.has_text() && !whole)
     }
 
     /// The gateway ends the stream with a failure: the client's bytes for that. Nothing may follow.
@@ -190,6 +243,9 @@ impl Tap {
 
     /// Whether part of an event went out whose end is still to come.
     pub fn inside_event(&self) -> bool {
+        if self.unfinished.is_some() {
+            return false;
+        }
         match &self.kind {
             Kind::Chat(meter) => meter.inside_event(),
             Kind::Passing { boundary, .. } => boundary.inside,
@@ -199,6 +255,10 @@ impl Tap {
 
     /// Whether the answer came whole.
     pub fn whole(&self) -> bool {
+        // Some say that they are done after they have failed.
+        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.failed()) {
+            return false;
+        }
         match &self.kind {
             Kind::Chat(meter) => meter.whole(),
             Kind::Passing { decoder, .. } => decoder.whole(),
@@ -296,7 +356,7 @@ mod tests {
     const OVERLOADED: &str = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"busy\"}}\n\n";
 
     fn tap(from: Dialect, to: Dialect) -> Tap {
-        Tap::new(from, to, Face::default(), Wanted { usage: true, keep: 10_000, bill: None })
+        Tap::new(from, to, Face::default(), Wanted { usage: true, keep: 10_000, ..Wanted::default() })
     }
 
     fn run(tap: &mut Tap, text: &str, step: usize) -> Vec<u8> {

@@ -133,6 +133,16 @@ impl Attempts {
         }
     }
 
+    /// An answer broke off of which some has reached the client. Whether another target may be asked to go on with
+    /// it. It counts as a retry: the tokens so far are paid for twice.
+    pub fn onward(&mut self, now: Timestamp, class: Class, targets: bool, budget: &mut RetryBudget) -> bool {
+        self.made = self.made.saturating_add(1);
+        self.same = 0;
+        let row = class.row();
+        let helps = row.then == Then::Target && row.signal == Signal::Failure;
+        helps && targets && self.made < self.policy.max_attempts && now < self.deadline && budget.take()
+    }
+
     /// Exponential backoff with full jitter: anything up to a bound that doubles with each retry.
     ///
     /// Source: Brooker, "Exponential Backoff And Jitter" (AWS, 2015).
@@ -225,6 +235,40 @@ mod tests {
         let one = RetryPolicy { max_attempts: 1, ..policy };
         assert!(!Attempts::new(one, Timestamp(60_000)).may_hedge());
         assert!(!Attempts::new(RetryPolicy::default(), Timestamp(60_000)).may_hedge());
+    }
+
+    #[test]
+    fn a_broken_answer_goes_on_elsewhere_if_that_helps_and_there_is_room() {
+        let onward = |policy: RetryPolicy, now: i64, class: Class, targets: bool, budget: &mut RetryBudget| {
+            Attempts::new(policy, Timestamp(60_000)).onward(Timestamp(now), class, targets, budget)
+        };
+        let policy = RetryPolicy::default();
+        for class in [Class::Cut, Class::Timeout, Class::Server, Class::Overloaded, Class::RateLimit, Class::Malformed] {
+            assert!(onward(policy, 0, class, true, &mut RetryBudget::default()), "{class:?}");
+        }
+        for class in [Class::ContentPolicy, Class::ContextWindow, Class::Refused, Class::NoModel, Class::ClientGone, Class::Ok] {
+            assert!(!onward(policy, 0, class, true, &mut RetryBudget::default()), "{class:?}");
+        }
+        assert!(!onward(policy, 0, Class::Cut, false, &mut RetryBudget::default()));
+        assert!(!onward(policy, 60_000, Class::Cut, true, &mut RetryBudget::default()));
+        assert!(!onward(RetryPolicy { max_attempts: 1, ..policy }, 0, Class::Cut, true, &mut RetryBudget::default()));
+        let mut budget = RetryBudget::default();
+        let taken = (0..20).filter(|_| onward(policy, 0, Class::Cut, true, &mut budget)).count();
+        assert_eq!(taken, 10, "each takes a retry");
+        // What does not help takes none.
+        let mut budget = RetryBudget::default();
+        (0..20).for_each(|_| assert!(!onward(policy, 0, Class::Cut, false, &mut budget)));
+        assert_eq!(budget, RetryBudget::default());
+    }
+
+    #[test]
+    fn attempts_that_go_on_count_with_the_others_and_get_no_company() {
+        let policy = RetryPolicy { max_attempts: 3, hedge: Some(HedgePolicy::default()), ..RetryPolicy::default() };
+        let (mut attempts, mut budget) = (Attempts::new(policy, Timestamp(60_000)), RetryBudget::default());
+        assert!(attempts.onward(Timestamp(0), Class::Cut, true, &mut budget) && !attempts.may_hedge());
+        let left = Left { targets: true, ..LAST };
+        let mut next = || attempts.next(Timestamp(0), Class::Timeout, None, 0, left, &mut budget);
+        assert_eq!([next(), next()], [Step::Target, Step::Stop]);
     }
 
     #[test]

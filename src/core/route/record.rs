@@ -85,7 +85,7 @@ impl Record {
         (1..=MAX_ID).contains(&self.id.len()) && self.body.len() <= MAX_BODY
     }
 
-    /// What came of it.
+    /// What came of it. The tokens of the answer are those of the last attempt, unless they are there already.
     #[must_use]
     pub fn ended(self, key: &str, attempts: &[Attempt]) -> Record {
         let tried = |a: &Attempt| Tried {
@@ -97,7 +97,8 @@ impl Record {
             price: a.price.clone(),
         };
         let cost = attempts.iter().fold(NanoUsd::ZERO, |sum, a| sum.plus(a.cost));
-        let usage = attempts.last().filter(|a| a.class() == Class::Ok).map(|a| a.usage);
+        // Of an answer that went on elsewhere the last attempt used more input, and less output, than it has.
+        let usage = attempts.last().filter(|a| a.class() == Class::Ok).map(|a| self.usage.unwrap_or(a.usage));
         Record { key: key.to_owned(), attempts: attempts.iter().map(tried).collect(), usage, cost, ..self }
     }
 

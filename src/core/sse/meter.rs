@@ -274,7 +274,7 @@ fn usage_at(event: &[u8]) -> Option<usize> {
 }
 
 /// Index after the blank line that ends the first event at or after `from`.
-fn event_end(data: &[u8], from: usize) -> Option<usize> {
+pub(crate) fn event_end(data: &[u8], from: usize) -> Option<usize> {
     let mut i = from;
     while let Some(byte) = data.get(i) {
         let next = data.get(i.saturating_add(1));
@@ -293,7 +293,7 @@ fn event_end(data: &[u8], from: usize) -> Option<usize> {
 }
 
 /// The data of an event that has exactly one data line; all that chat completions send.
-fn payload(event: &[u8]) -> Option<&[u8]> {
+pub(crate) fn payload(event: &[u8]) -> Option<&[u8]> {
     let mut found = None;
     for line in event.split(|b| *b == b'\n' || *b == b'\r') {
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);

@@ -5,6 +5,7 @@ mod meter;
 mod reader;
 
 pub use meter::{Bill, MAX_HELD, Meter};
+pub(crate) use meter::{event_end, payload};
 pub use reader::{Event, MAX_EVENT, Reader, TooLarge};
 
 /// Appends an event. `name` may be empty; `data` must have no line breaks, as JSON text has none.

@@ -162,7 +162,7 @@ async fn second<W: World>(
     if world.now() >= question.deadline || !isolate.hedge(&question.tenant) {
         return None;
     }
-    let holds = tries.held.more(world, &hedge.lines).await?;
+    let holds = tries.held.more(world, hedge.lines.clone()).await?;
     way.holds.replace(Some(holds));
     let (target, now) = (&hedge.other, world.now());
     let prepared = prepare(isolate, question.known, target, question.call, question.clamp, question.deadline, now);
@@ -178,6 +178,8 @@ async fn second<W: World>(
         usage: question.call.request.include_usage,
         keep: question.keep,
         bill: Some(Bill { price: target.price.clone(), asked: question.call.request.tier, before: hedge.cost }),
+        resumable: question.resumable,
+        seam: None,
     };
     let given = one(via, target, question, request, ask.wire, wanted, request_id).await;
     let (said, wait) = given.as_ref().map_or_else(|miss| (miss.key, miss.retry_after), |_| (Verdict::Works, None));

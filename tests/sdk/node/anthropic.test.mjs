@@ -2,10 +2,10 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { anthropicFor, collect, DIRECT, marker, PICTURE, SCHEMA, user } from "./environment.mjs";
+import { anthropicFor, collect, DIRECT, gateway, marker, PICTURE, SCHEMA, user } from "./environment.mjs";
 import { assertAsked, FORMATS } from "./formats.mjs";
 import { ended, requestsWith } from "./journal.mjs";
-import { keyWithoutLimits } from "./tenants.mjs";
+import { keyWithoutLimits, withTenant } from "./tenants.mjs";
 
 const key = await keyWithoutLimits();
 const client = anthropicFor(key);
@@ -261,4 +261,20 @@ test("the raw events of a translated stream are in Anthropic's order", async () 
     .filter((type, at, all) => type !== "ping" && type !== all[at - 1]);
   const block = ["content_block_start", "content_block_delta", "content_block_stop"];
   assert.deepEqual(kinds, ["message_start", ...block, ...block, "message_delta", "message_stop"]);
+});
+
+test("a stream that goes on at another target is one message", gateway, async () => {
+  const mark = marker();
+  const targets = [`simulated-anthropic/sim-x3-i5-${mark}`, `simulated/sim-n6-${mark}`];
+  const config = { models: { m: { targets } }, retry: { on_broken_stream: "continue" }, unknown_price: "allow_and_flag" };
+  await withTenant(config, async ({ key: newKey }) => {
+    const own = anthropicFor((await newKey()).key, { maxRetries: 0 });
+    const stream = own.messages.stream({ model: "m", max_tokens: 200, messages: user(`${mark} on`) });
+    let text = "";
+    stream.on("text", (delta) => { text += delta; });
+    const message = await stream.finalMessage();
+    assert.deepEqual(message.content, [{ type: "text", text }]);
+    assert.deepEqual([message.stop_reason, message.usage.output_tokens], ["end_turn", 6]);
+    assert.equal(text.split(" ").length >= 8, true);
+  });
 });

@@ -3,6 +3,7 @@ import { test } from "node:test";
 import OpenAI from "openai";
 import { clientFor, collect, contentOf, DIRECT, MODEL, gateway, marker, user, wait } from "./environment.mjs";
 import { ended } from "./journal.mjs";
+import { withTenant } from "./tenants.mjs";
 
 const client = clientFor();
 const mark = marker();
@@ -102,4 +103,21 @@ test("a break in mid-stream is an error in the stream", gateway, async () => {
     return true;
   });
   assert.notEqual(text, "");
+});
+
+test("a stream that goes on at another target is one stream", gateway, async () => {
+  const targets = [`simulated/sim-x3-i5-${mark}`, `simulated-anthropic/sim-n6-${mark}`];
+  const config = { models: { m: { targets } }, retry: { on_broken_stream: "continue" }, unknown_price: "allow_and_flag" };
+  await withTenant(config, async ({ key }) => {
+    const own = clientFor((await key()).key, { maxRetries: 0 });
+    const runner = own.chat.completions.stream({
+      model: "m", messages: user(`${mark} on`), stream_options: { include_usage: true },
+    });
+    let text = "";
+    runner.on("content", (delta) => { text += delta; });
+    const final = await runner.finalChatCompletion();
+    assert.equal(final.choices[0].message.content, text);
+    assert.deepEqual([final.choices[0].finish_reason, final.usage.completion_tokens], ["stop", 6]);
+    assert.deepEqual(final.tollgate.continued, { from: targets[0], by: targets[1] });
+  });
 });

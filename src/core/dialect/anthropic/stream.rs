@@ -1,9 +1,9 @@
 //! Streamed messages.
 
-use super::super::Face;
 use super::super::common::{Body, Delta, Maker, Opening, Piece, Signature, Stop, Usage, WireError};
 use super::super::json::{Fields, Json, object};
 use super::super::stream::MAX_PARTS;
+use super::super::{Face, Seam};
 use super::answer::{stop, stop_reason};
 use super::read::block;
 use super::usage::{Told, written};
@@ -128,11 +128,21 @@ pub(crate) struct Writing {
     next: u64,
     stop: Option<Stop>,
     usage: Option<Usage>,
+    /// Where it goes on with an answer that another target began, and that one's block of text if it is open.
+    seam: Option<Box<Seam>>,
+    begun: Option<u64>,
 }
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, open: Map::new(), next: 0, stop: None, usage: None }
+        Writing { face, open: Map::new(), next: 0, stop: None, usage: None, seam: None, begun: None }
+    }
+
+    /// A writer for the rest of an answer whose beginning the client has. What the model thinks about it is left
+    /// out: it would stand in the middle of the text.
+    pub fn after(face: Face, seam: Seam) -> Writing {
+        let begun = seam.next.checked_sub(1).filter(|_| seam.open);
+        Writing { next: seam.next, begun, seam: Some(Box::new(seam)), ..Writing::new(face) }
     }
 
     /// The bytes of a delta. Only the first choice has a place.
@@ -140,6 +150,10 @@ impl Writing {
         match delta {
             Delta::Begin { usage, .. } => {
                 self.usage = *usage;
+                if let Some(seam) = &self.seam {
+                    out.extend_from_slice(seam.comment().as_bytes());
+                    return;
+                }
                 let message = object! {
                     "id": &self.face.id, "type": "message", "role": "assistant", "model": &self.face.model,
                     "content": Vec::<Json>::new(), "stop_reason": Json::Null, "stop_sequence": Json::Null,
@@ -165,6 +179,7 @@ impl Writing {
 
     fn open(&mut self, at: u64, part: &Opening, out: &mut Vec<u8>) {
         let block = match part {
+            Opening::Thinking | Opening::Whole(_) if self.seam.is_some() => return,
             Opening::Text | Opening::Refusal => object! { "type": "text", "text": "" },
             Opening::Thinking => object! { "type": "thinking", "thinking": "", "signature": "" },
             Opening::ToolCall { id, name, signature } => {
@@ -179,7 +194,8 @@ impl Writing {
             Opening::Whole(Body::Redacted(data)) => object! { "type": "redacted_thinking", "data": data.to_wire(Maker::Anthropic) },
             Opening::Whole(_) => return,
         };
-        let index = self.start(block, out);
+        let begun = self.begun.take();
+        let index = begun.unwrap_or_else(|| self.start(block, out));
         self.open.insert(at, (index, matches!(part, Opening::Thinking)));
     }
 
@@ -205,11 +221,16 @@ impl Writing {
         event(out, "content_block_delta", object! { "index": index, "delta": delta });
     }
 
-    fn end(&self, out: &mut Vec<u8>) {
+    fn end(&mut self, out: &mut Vec<u8>) {
+        if let Some(index) = self.begun.take() {
+            event(out, "content_block_stop", object! { "index": index });
+        }
         let reason = self.stop.as_ref().map_or(Json::Null, |stop| stop_reason(stop).into());
         let sequence = self.stop.as_ref().and_then(|s| s.sequence.as_ref()).map_or(Json::Null, Json::from);
         let delta = object! { "stop_reason": reason, "stop_sequence": sequence };
-        event(out, "message_delta", object! { "delta": delta, "usage": written(self.usage.unwrap_or_default()) });
+        let mut last = object! { "delta": delta, "usage": written(self.usage.unwrap_or_default()) };
+        last.put_some("tollgate", self.seam.as_ref().map(|seam| seam.told()));
+        event(out, "message_delta", last);
         event(out, "message_stop", Fields::new());
     }
 }

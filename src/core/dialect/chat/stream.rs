@@ -4,7 +4,7 @@ use super::super::common::{Body, Delta, Opening, Piece, Signature, Usage, WireEr
 use super::super::json::{Fields, Json, object};
 use super::super::openai::tier;
 use super::super::parts::{Kind, Parts};
-use super::super::{Face, logprobs};
+use super::super::{Face, Seam, logprobs};
 use super::answer::{finish_reason, spoken, stop, written_logprobs};
 use super::{encode_error, error_in, reasoning, usage};
 use crate::map::Entry;
@@ -137,11 +137,20 @@ pub(crate) struct Writing {
     calls: Map<u64, u64>,
     open: Map<(u64, u64), Open>,
     usage: Option<Usage>,
+    /// Where it goes on with an answer that another target began.
+    seam: Option<Box<Seam>>,
 }
 
 impl Writing {
     pub fn new(face: Face) -> Writing {
-        Writing { face, calls: Map::new(), open: Map::new(), usage: None }
+        Writing { face, calls: Map::new(), open: Map::new(), usage: None, seam: None }
+    }
+
+    /// A writer for the rest of an answer whose beginning the client has. What the model thinks about it is left
+    /// out: it would stand in the middle of the text.
+    pub fn after(face: Face, seam: Seam) -> Writing {
+        let calls = [(0, 0)].into_iter().collect();
+        Writing { calls, seam: Some(Box::new(seam)), ..Writing::new(face) }
     }
 
     /// The bytes of a delta.
@@ -149,7 +158,10 @@ impl Writing {
         match delta {
             Delta::Begin { usage, .. } => {
                 self.usage = *usage;
-                self.begin(0, out);
+                match &self.seam {
+                    Some(seam) => out.extend_from_slice(seam.comment().as_bytes()),
+                    None => self.begin(0, out),
+                }
             }
             Delta::Open { choice, at, part } => self.open(*choice, *at, part, out),
             Delta::More { choice, at, piece } => self.more(*choice, *at, piece, out),
@@ -183,6 +195,7 @@ impl Writing {
         let open = match part {
             Opening::Text => Open::Text,
             Opening::Refusal => Open::Refusal,
+            Opening::Thinking | Opening::Whole(_) if self.seam.is_some() => return,
             Opening::Thinking => Open::Thinking(String::new()),
             Opening::ToolCall { id, name, signature } => {
                 let number = self.calls.get(&choice).copied().unwrap_or(0);
@@ -241,11 +254,12 @@ impl Writing {
     }
 
     fn chunk(&self, choice: u64, delta: Fields, logprobs: Json, finish: Json, out: &mut Vec<u8>) {
+        let last = finish != Json::Null;
         let choice = object! { "index": choice, "delta": delta, "logprobs": logprobs, "finish_reason": finish };
-        self.body(vec![choice], Json::Null, out);
+        self.body(vec![choice], Json::Null, last, out);
     }
 
-    fn body(&self, choices: Vec<Fields>, usage: Json, out: &mut Vec<u8>) {
+    fn body(&self, choices: Vec<Fields>, usage: Json, last: bool, out: &mut Vec<u8>) {
         let mut body = object! {
             "id": &self.face.id, "object": "chat.completion.chunk", "created": self.face.created,
             "model": &self.face.model, "choices": choices,
@@ -253,12 +267,15 @@ impl Writing {
         if self.face.include_usage {
             body.put("usage", usage);
         }
+        if let Some(seam) = self.seam.as_ref().filter(|_| last) {
+            body.put("tollgate", seam.told());
+        }
         write_event(out, "", &body.to_text());
     }
 
     fn end(&self, out: &mut Vec<u8>) {
         if self.face.include_usage {
-            self.body(Vec::new(), self.usage.map_or(Json::Null, |usage| usage::written(usage).into()), out);
+            self.body(Vec::new(), self.usage.map_or(Json::Null, |usage| usage::written(usage).into()), true, out);
         }
         write_event(out, "", "[DONE]");
     }

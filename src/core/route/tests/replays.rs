@@ -43,6 +43,23 @@ fn a_record_tells_what_came_of_it() {
 }
 
 #[test]
+fn an_answer_that_went_on_elsewhere_keeps_its_tokens() {
+    let first = record("01", &format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{PRICES}}}"#));
+    let whole = Usage { input: 100, output: 900, ..Usage::default() };
+    let (inputs, decision) = first.decided().map(|d| (d.inputs, d.decision)).unwrap();
+    let rest = Attempt { status: 200, usage: Usage { input: 700, output: 300, ..Usage::default() }, ..Attempt::default() };
+    let broken = Attempt { outcome: Outcome::Cut, ..rest.clone() };
+    let told = |last: Attempt| {
+        let told = Record { usage: Some(whole), ..Record::new("02", inputs.clone(), decision.clone()) };
+        // By the isolate, and again by the object.
+        let all = [broken.clone(), last];
+        told.ended("key", &all).ended("key", &all)
+    };
+    assert_eq!(told(rest.clone()).usage, Some(whole));
+    assert_eq!(told(broken.clone()).usage, None);
+}
+
+#[test]
 fn another_configuration_moves_and_denies() {
     let now = format!(r#"{{"models":{{"a":{{"targets":["p/x","q/y"]}}}},{PRICES}}}"#);
     let records = [record("01", &now), record("02", &now)];
