@@ -3,8 +3,9 @@
 // with commas.
 //
 // A request counts as served if its client got the whole, right answer. Only where the fault strikes after the
-// first content of a stream has gone out can nobody take over: there each request either was served or was told
-// of the fault in the stream, and those who were told are at most the attempts that the sick target got.
+// first content of a stream has gone out, and the tenant does not let it go on elsewhere, can nobody take over:
+// there each request either was served or was told of the fault in the stream, and those who were told are at most
+// the attempts that the sick target got.
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { makeStore } from "../../benches/gateway/paths.mjs";
@@ -21,6 +22,9 @@ const MOST_FAILURES = 10;
 /** What was under way when the breaker opened has begun by then. */
 const LATE_MS = 1000;
 
+/** What breaks off midway goes on at the other target. */
+const ONWARD = { on_broken_stream: "continue" };
+
 /**
  * `midway`: the fault strikes when the answer has begun to go out. `rests`: the target asks to be left alone for
  * so long, and is; its breaker has nothing to do. `partly`: the breaker closes in between.
@@ -36,6 +40,9 @@ const ALL = [
   { name: "reset-midway", fault: { fault: "x3" }, stream: true, midway: true },
   { name: "short-whole", fault: { fault: "short" } },
   { name: "short-stream", fault: { fault: "short" }, stream: true, midway: true },
+  { name: "stall-onward", fault: { fault: "stall" }, stream: true, retry: ONWARD },
+  { name: "reset-onward", fault: { fault: "x3" }, stream: true, retry: ONWARD },
+  { name: "short-onward", fault: { fault: "short" }, stream: true, retry: ONWARD },
   { name: "wait-seconds", fault: { fault: "e429", retry_after: "3" }, rests: 3000 },
   { name: "wait-date", fault: { fault: "e429", retry_after_date_s: 4 }, rests: 3000 },
   { name: "wait-for-ever", fault: { fault: "e429", retry_after: "1000000000" }, breaker: { max_retry_after_s: 6 }, rests: 6000 },

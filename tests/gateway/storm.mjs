@@ -21,11 +21,12 @@ const COOLDOWN_MS = 2000;
 
 const WARM = "sim-warm-l0";
 
-const document = (name, breaker) => ({
+const document = (name, breaker, retry) => ({
   models: { pool: { targets: [`simulated/${sickOf(name)}`, `simulated/${wellOf(name)}`] }, warm: { target: `simulated/${WARM}` } },
   timeouts: { first_byte_ms: LIMIT_MS, idle_ms: LIMIT_MS, total_ms: 20_000 },
   permit: { lifetime_s: LIFETIME_S },
   breaker: { cooldown_s: COOLDOWN_MS / 1000, ...breaker },
+  retry,
 });
 
 /** In a model's name words such as "hang" would steer the simulator. */
@@ -33,10 +34,11 @@ const modelOf = (name, how) => `sim-${name.replaceAll("-", "_")}_${how}-l10-t10-
 const sickOf = (name) => modelOf(name, "sick");
 const wellOf = (name) => modelOf(name, "well");
 
-/** Whether it is a whole and right answer. */
+/** Whether it is a whole and right answer. One that went on elsewhere says so, and has both parts. */
 function whole({ status, error, text }, stream) {
   if (status !== 200 || error !== null) return false;
   let said;
+  let joined = false;
   let finish;
   try {
     if (stream) {
@@ -45,6 +47,7 @@ function whole({ status, error, text }, stream) {
       if (all.at(-1) !== "[DONE]" || all.some((event) => event.error)) return false;
       said = choices.map(({ delta }) => delta.content ?? "").join("");
       finish = choices.at(-1).finish_reason;
+      joined = all.some((event) => event.tollgate?.continued);
     } else {
       const { choices } = JSON.parse(text);
       said = choices[0].message.content;
@@ -53,7 +56,9 @@ function whole({ status, error, text }, stream) {
   } catch {
     return false;
   }
-  return finish === "stop" && said.split(" ").length === TOKENS;
+  const words = said.split(" ").length;
+  // The simulator does not read what it is to go on with: its part is a whole answer.
+  return finish === "stop" && (joined ? words > TOKENS : words === TOKENS);
 }
 
 /** Whether it is a stream that broke off and says so: an error at its end, and no word of being done. */
@@ -80,10 +85,11 @@ async function warm(tenant) {
  * @param {object} scenario.fault     fields of the simulator's control, without the model
  * @param {boolean} [scenario.stream]
  * @param {object} [scenario.breaker] more of the breaker's document
+ * @param {object} [scenario.retry]   the retries' document
  * @param {number} stormMs
  */
-export async function storm(site, { name, fault, stream = false, breaker = {} }, stormMs) {
-  const tenant = await site.tenant(name, document(name, breaker));
+export async function storm(site, { name, fault, stream = false, breaker = {}, retry = {} }, stormMs) {
+  const tenant = await site.tenant(name, document(name, breaker, retry));
   await warm(tenant);
   const asked = [];
   const begun = Date.now();
