@@ -224,7 +224,7 @@ mod tests {
         let watched = |word: &str, endpoint: Endpoint, more: &str| {
             let isolate = Isolate::new([].into_iter().collect());
             let tenant = tollgate_core::ids::TenantId::parse("t").unwrap();
-            let known = isolate.learn(&tenant, 1, policy(word), Map::default(), None);
+            let known = isolate.learn(&tenant, (1, Timestamp(0)), policy(word), Map::default(), None);
             let field = if endpoint == Endpoint::Responses { "input" } else { "messages" };
             resumable(&known, &call(endpoint, &format!(r#"{{"model":"m","{field}":[{{}}]{more}}}"#)))
         };
