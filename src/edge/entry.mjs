@@ -364,15 +364,17 @@ class Exchange {
   /**
    * Moves the stream to the client through the tap. Resolves to how it ended: 0 whole, 1 timeout,
    * 2 client gone, 3 broken off. While upstream is silent a comment goes out every `heartbeatMs`, which
-   * keeps idle connections open and lets a client that left be noticed.
+   * keeps idle connections open and lets a client that left be noticed. A client that does not read is no silence
+   * of upstream's. `watched`: the tap may say that upstream has failed; nothing more of it is wanted then.
    */
-  async relay(tap, idleMs, totalMs, heartbeatMs) {
+  async relay(tap, idleMs, totalMs, heartbeatMs, watched) {
     const { reader } = this;
     clearInterval(this.open);
     const writer = this.writer ?? this.writable.getWriter();
     let ended = 0;
     let moved = Date.now();
     let beat = moved;
+    let giving = false;
     let streamed = 0;
     const started = moved;
     // One timer looks at the clock now and then; a timer per chunk would cost more than the chunk.
@@ -386,8 +388,8 @@ class Exchange {
     const clock = setInterval(() => {
       const now = Date.now();
       if (this.gone) stop(2);
-      else if (now - moved > idleMs || now - started > totalMs) stop(1);
-      else if (now - Math.max(moved, beat) >= heartbeatMs && !tap.busy()) {
+      else if ((!giving && now - moved > idleMs) || now - started > totalMs) stop(1);
+      else if (!giving && now - Math.max(moved, beat) >= heartbeatMs && !tap.busy()) {
         beat = now;
         writer.write(HEARTBEAT).catch(() => stop(2));
       }
@@ -396,12 +398,16 @@ class Exchange {
     writer.closed.catch(() => stop(2));
     const give = async (bytes) => {
       if (bytes.byteLength === 0) return true;
+      giving = true;
       try {
         await writer.write(bytes);
         return true;
       } catch {
         stop(2);
         return false;
+      } finally {
+        giving = false;
+        moved = Date.now();
       }
     };
     try {
@@ -420,6 +426,10 @@ class Exchange {
         }
         const changed = tap.push(value);
         open = await give(changed === undefined ? value : changed);
+        if (watched && tap.failed()) {
+          stop(3);
+          break;
+        }
       }
     } catch {
       if (!ended) ended = this.gone ? 2 : 3;
@@ -438,7 +448,13 @@ class Exchange {
       this.abort?.abort();
     };
     this.writer.closed.catch(left);
-    this.open = setInterval(() => this.writer.write(HEARTBEAT).catch(left), heartbeatMs);
+    const instance = glue.instance();
+    this.open = setInterval(() => {
+      if (glue.instance() === instance) return this.writer.write(HEARTBEAT).catch(left);
+      // There was a fault: nobody goes on.
+      clearInterval(this.open);
+      this.writer.abort().catch(() => {});
+    }, heartbeatMs);
   }
 
   /** Ends the stream to the client, after a few last bytes. */

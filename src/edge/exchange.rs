@@ -63,7 +63,7 @@ extern "C" {
     #[wasm_bindgen(method, js_name = drop)]
     fn drop_stream(this: &Exchange);
     #[wasm_bindgen(method)]
-    fn relay(this: &Exchange, tap: &JsValue, idle: f64, total: f64, heartbeat: f64) -> js_sys::Promise;
+    fn relay(this: &Exchange, tap: &JsValue, idle: f64, total: f64, heartbeat: f64, watched: bool) -> js_sys::Promise;
     #[wasm_bindgen(method, js_name = keepOpen)]
     fn keep_open(this: &Exchange, heartbeat: f64);
     #[wasm_bindgen(method)]
@@ -198,6 +198,11 @@ impl StreamTap {
         self.tap.borrow().state() != State::Waiting
     }
 
+    /// Whether the provider has failed a stream that may go on elsewhere.
+    pub fn failed(&self) -> bool {
+        self.tap.borrow().failed_midway()
+    }
+
     /// Whether an event has begun to go out and not ended: nothing may be put in between.
     pub fn busy(&self) -> bool {
         self.tap.borrow().inside_event()
@@ -280,7 +285,8 @@ impl Upstream for World {
     }
 
     async fn relay(&self, tap: Tap, idle: Millis, total: Millis, heartbeat: Millis) -> (Tap, StreamEnd) {
-        let (tap, end) = lend(tap, |handle| self.0.relay(handle, ms(idle), ms(total), ms(heartbeat))).await;
+        let watched = tap.may_go_on();
+        let (tap, end) = lend(tap, |handle| self.0.relay(handle, ms(idle), ms(total), ms(heartbeat), watched)).await;
         let end = match end {
             Some(0.0) => StreamEnd::Closed,
             Some(1.0) => StreamEnd::Timeout,

@@ -39,6 +39,9 @@ pub const MAX_SEATS: usize = 256;
 /// Most reports that wait for a tenant's object. Beyond it the oldest is dropped: its permit expires.
 pub const MAX_WAITING: usize = 5_000;
 
+/// Addresses by provider and format.
+type Bases = Map<String, Vec<(Dialect, Rc<BaseUrl>)>>;
+
 /// A tenant's configuration as this isolate knows it.
 #[derive(Clone, Debug)]
 pub struct KnownConfig {
@@ -55,7 +58,7 @@ pub struct KnownConfig {
     /// What names came to under it: finding a price looks through the whole list.
     plans: Rc<RefCell<Map<String, Rc<Plan>>>>,
     /// Where its providers are, by name and format: reading an address takes longer than looking it up.
-    bases: Rc<RefCell<Map<String, Vec<(Dialect, Rc<BaseUrl>)>>>>,
+    bases: Rc<RefCell<Bases>>,
     rings: Rc<RefCell<keyring::Rings>>,
 }
 

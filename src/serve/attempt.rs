@@ -166,7 +166,7 @@ pub async fn attempt<W: World + Clone + 'static>(
                 let Given { content, content_type, answer, headers } = given;
                 facts.upstream_headers = headers;
                 let (Tries { held, order, attempts, lines: before, .. }, region) = (tries, question.region);
-                let left = |known| Box::new(Onward { known, order, attempts, clamp, tokens, hold, facts: facts.clone() });
+                let left = |known| Box::new(Onward { known, order, attempts, clamp, tokens, facts: facts.clone() });
                 let onward = resumable.then(|| left(known.clone()));
                 return Ok(Answered {
                     via,

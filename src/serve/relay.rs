@@ -191,8 +191,7 @@ fn stream<W: World + Clone + 'static>(
             lines.push(line);
             world.keep_open(isolate.heartbeat());
             let target = part.target.clone();
-            // Some tell at the beginning that they wrote a token, and nothing more until the end.
-            let unfinished = (unfinished, usage.output.max(tap.estimated_output()));
+            let unfinished = (unfinished, usage.output);
             let broken = Broken { held, call, target, lines, unfinished, deadline, onward };
             // Apart, so that the others need no room for it.
             match Box::pin(go_on(&world, &isolate, broken)).await {
@@ -242,11 +241,18 @@ impl Part {
     /// The line of it once it has ended, and what it used.
     fn ended<W: World>(&mut self, world: &W, call: &Call, tap: &Tap, outcome: Outcome) -> (Attempt, Usage) {
         self.busy = None;
-        let told = tap.usage();
-        let usage = told.unwrap_or_else(|| Usage { input: estimated_input(call), output: tap.estimated_output(), ..Usage::default() });
+        let (told, seen) = (tap.usage(), tap.estimated_output());
+        let mut usage = told.unwrap_or_else(|| Usage { input: estimated_input(call), output: seen, ..Usage::default() });
+        // Some tell at the beginning that they wrote a token, and of all others at the end.
+        let untold = outcome != Outcome::Ok && usage.output < seen;
+        if untold {
+            usage.output = seen;
+        }
         let usage = usage.asked_in(call.request.tier);
-        let line = ended(&self.target, outcome, usage, told.is_none(), world.now().since(self.began), self.first_byte);
-        (Attempt { region: self.region.clone(), class: tap.said().map(class_of), ..line }, usage)
+        let line = ended(&self.target, outcome, usage, told.is_none() || untold, world.now().since(self.began), self.first_byte);
+        // Who left says nothing of the provider.
+        let class = tap.said().map(class_of).filter(|_| outcome != Outcome::ClientGone);
+        (Attempt { region: self.region.clone(), class, ..line }, usage)
     }
 }
 

@@ -166,6 +166,10 @@ impl Breaker {
     }
 
     fn count(&mut self, policy: &BreakerPolicy, now: Timestamp, signal: Signal, class: Class, wait: Millis) {
+        if now.since(self.closed_at) > i64::from(policy.max_cooldown_s).saturating_mul(1_000) {
+            // It was well for long: the next time is the first again.
+            (self.opens, self.flaps) = (0, 0);
+        }
         if asks_for_rest(class, wait) {
             self.state = State::Throttled { until: now.plus(wait) };
             if class == Class::RateLimit {
@@ -201,9 +205,6 @@ impl Breaker {
         let (of_late, bad_of_late) = self.look_back(failed);
         if failed && (many(all, bad) || many(of_late, bad_of_late) || self.consecutive >= policy.consecutive_failures) {
             self.open(policy, now, wait);
-        } else if now.since(self.closed_at) > i64::from(policy.max_cooldown_s).saturating_mul(1_000) {
-            // It was well for long: the next time is the first again.
-            (self.opens, self.flaps) = (0, 0);
         }
     }
 

@@ -201,6 +201,17 @@ fn who_is_well_now_and_then_has_to_show_it_more_often() {
 }
 
 #[test]
+fn a_first_failure_after_a_long_rest_is_a_first_one() {
+    let policy = BreakerPolicy { consecutive_failures: 1, ..policy() };
+    let mut breaker = Breaker::default();
+    breaker.record(&policy, Timestamp(0), permit(1), Class::Server, 0);
+    breaker.probe(Timestamp(5_000), permit(2));
+    breaker.record(&policy, Timestamp(5_000), permit(2), Class::Ok, 0);
+    breaker.record(&policy, Timestamp(3_600_000), permit(3), Class::Server, 0);
+    assert_eq!((breaker.state(), breaker.opens(), breaker.flaps), (State::Open { until: Timestamp(3_605_000) }, 1, 0));
+}
+
+#[test]
 fn a_probe_that_is_lost_or_unused_is_replaced() {
     let mut breaker = opened();
     breaker.probe(Timestamp(5_000), permit(7));

@@ -169,7 +169,8 @@ impl Tap {
                     None => bytes,
                 };
                 copy.push(&bytes);
-                self.note(&deltas);
+                let told: Vec<Delta> = deltas.into_iter().filter(|d| !matches!(d, Delta::Failed(_))).collect();
+                self.note(&told);
                 bytes
             }
         }
@@ -219,6 +220,16 @@ impl Tap {
         }
     }
 
+    /// Whether the answer may still go on elsewhere if it breaks off.
+    pub fn may_go_on(&self) -> bool {
+        self.unfinished.is_some()
+    }
+
+    /// Whether the provider has failed an answer that may go on elsewhere.
+    pub fn failed_midway(&self) -> bool {
+        self.unfinished.as_ref().is_some_and(|unfinished| unfinished.failed())
+    }
+
     /// What the client has of an answer that could go on elsewhere. What [`Tap::finish`] gave is not among it: it is
     /// to be thrown away then.
     pub fn take_unfinished(&mut self) -> Option<Box<Unfinished>> {
@@ -230,7 +241,7 @@ impl Tap {
     pub fn fail(&mut self, client: Dialect, failure: &Failure) -> Vec<u8> {
         let told = match &self.kind {
             // The client has it in the provider's own words, or in those of the translator.
-            Kind::Passing { .. } | Kind::Chat(_) => self.failed.is_some() && self.state == State::Begun,
+            Kind::Passing { .. } | Kind::Chat(_) => self.said().is_some() && self.state == State::Begun,
             Kind::Translated { translator, .. } => translator.over(),
         };
         if told {
@@ -256,7 +267,7 @@ impl Tap {
     /// Whether the answer came whole.
     pub fn whole(&self) -> bool {
         // Some say that they are done after they have failed.
-        if self.unfinished.as_ref().is_some_and(|unfinished| unfinished.failed()) {
+        if self.failed_midway() {
             return false;
         }
         match &self.kind {

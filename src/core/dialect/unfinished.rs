@@ -132,15 +132,26 @@ impl Unfinished {
                 _ => told = Told::Else,
             }
         }
+        // The first event may be one without a name: Azure begins with its filters' results.
+        if let Some(face) = self.face.as_mut().filter(|face| self.chat && face.id.is_empty())
+            && let Some(fields) = payload(event).and_then(|data| Json::read(data).ok()?.into_fields())
+        {
+            let text = |name: &str| fields.get(name).and_then(Json::as_text).unwrap_or_default().to_owned();
+            (face.id, face.model) = (text("id"), text("model"));
+            face.created = fields.get("created").and_then(Json::as_u64).unwrap_or(0);
+        }
         told
     }
 
-    /// Nobody goes on with it, or it is over: all that was held, before the last bytes.
+    /// Nobody goes on with it, or it is over: all that was held, before the last bytes. Half an event is nothing.
     pub(super) fn rest(&mut self, last: Vec<u8>) -> Vec<u8> {
         if let Some(failure) = &self.failure {
             return failure.clone();
         }
         let mut out = std::mem::take(&mut self.held);
+        if payload(&out).is_none_or(|data| data != b"[DONE]" && Json::read(data).is_err()) {
+            out.clear();
+        }
         out.extend(last);
         out
     }

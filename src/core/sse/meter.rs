@@ -178,7 +178,10 @@ impl Meter {
             return None;
         }
         self.events = self.events.saturating_add(1);
-        self.finished |= value_after(payload, b"\"finish_reason\"").is_some_and(|v| v.first() == Some(&b'"'));
+        let finish = value_after(payload, b"\"finish_reason\"").filter(|v| v.first() == Some(&b'"'));
+        // OpenRouter's word for a provider that failed midway.
+        let broken = finish.is_some_and(|v| v.starts_with(b"\"error\""));
+        self.finished |= finish.is_some() && !broken;
         for name in [&b"\"content\""[..], b"\"reasoning_content\"", b"\"arguments\"", b"\"refusal\""] {
             if let Some(text) = value_after(payload, name).and_then(|v| v.strip_prefix(b"\"")) {
                 let bytes = string_len(text);
@@ -187,7 +190,8 @@ impl Meter {
             }
         }
         self.calling |= value_after(payload, b"\"tool_calls\"").is_some_and(|v| v.first() == Some(&b'['));
-        if value_after(payload, b"\"error\"").is_some_and(|v| v.first() == Some(&b'{')) && value_after(payload, b"\"choices\"").is_none() {
+        let error = value_after(payload, b"\"error\"").is_some_and(|v| v.first() == Some(&b'{'));
+        if error && (broken || value_after(payload, b"\"choices\"").is_none()) {
             self.failed = Some(Dialect::OpenAiChat.decode_error(payload));
         }
         value_after(payload, b"\"usage\"").filter(|v| v.first() == Some(&b'{'))?;
@@ -399,6 +403,18 @@ mod tests {
         let (out, mut meter) = run(true, &[CHUNK.as_bytes(), b"data: {\"cho"]);
         assert!(out.ends_with(b"data: {\"cho") && !meter.whole());
         assert_eq!(meter.take_kept(), None);
+    }
+
+    #[test]
+    fn an_end_by_error_is_no_end() {
+        // As OpenRouter tells that a provider failed midway.
+        let error = "data: {\"error\":{\"code\":502,\"message\":\"no luck\"},\"choices\":[{\"delta\":{\"content\":\"\"},\"finish_reason\":\"error\"}]}\n\n";
+        let (_, mut meter) = run(false, &[CHUNK.as_bytes(), error.as_bytes()]);
+        assert!(!meter.whole() && meter.failed().is_some_and(|e| e.message == "no luck"));
+        assert_eq!(meter.take_kept(), None);
+        let fine = "data: {\"error\":{},\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+        let (_, meter) = run(false, &[fine.as_bytes()]);
+        assert!(meter.whole() && meter.failed().is_none());
     }
 
     #[test]

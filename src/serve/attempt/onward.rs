@@ -20,7 +20,7 @@ use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
 use tollgate_core::protocol::{Attempt, Outcome};
 use tollgate_core::retry::{Attempts, Signal};
-use tollgate_core::units::{Millis, Timestamp};
+use tollgate_core::units::Timestamp;
 
 /// What is left to be tried if the answer breaks off.
 pub struct Onward {
@@ -29,7 +29,6 @@ pub struct Onward {
     pub(super) attempts: Attempts,
     pub(super) clamp: Option<u64>,
     pub(super) tokens: (u64, Option<u64>),
-    pub(super) hold: Millis,
     pub(super) facts: Facts,
 }
 
@@ -93,7 +92,9 @@ pub(super) fn resumable(known: &KnownConfig, call: &Call) -> bool {
 /// settled.
 pub async fn go_on<W: World + Clone + 'static>(world: &W, isolate: &Isolate, broken: Broken) -> Result<Box<Resumed>, Box<Stopped>> {
     let Broken { held, call, target, lines, unfinished: (unfinished, written), deadline, onward } = broken;
-    let Onward { known, order, mut attempts, clamp, tokens, hold, mut facts } = *onward;
+    let Onward { known, order, mut attempts, clamp, tokens, mut facts } = *onward;
+    // Until it has begun the client is sent comments, so it is held back for as long as it may be silent, and more.
+    let hold = i64::from(known.config.timeouts.idle_ms).saturating_mul(2);
     let stopped = |held, lines, call| Err(Box::new(Stopped { held, lines, call }));
     let Some(line) = lines.last() else { return stopped(held, lines, call) };
     let Some((longer, added)) = longer(&call, &unfinished) else { return stopped(held, lines, call) };

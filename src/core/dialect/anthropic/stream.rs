@@ -195,6 +195,11 @@ impl Writing {
             Opening::Whole(_) => return,
         };
         let begun = self.begun.take();
+        let text = matches!(part, Opening::Text | Opening::Refusal);
+        if let Some(index) = begun.filter(|_| !text) {
+            event(out, "content_block_stop", object! { "index": index });
+        }
+        let begun = begun.filter(|_| text);
         let index = begun.unwrap_or_else(|| self.start(block, out));
         self.open.insert(at, (index, matches!(part, Opening::Thinking)));
     }

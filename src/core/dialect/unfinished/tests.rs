@@ -94,8 +94,8 @@ fn half_an_event_is_held_back_and_never_comes() {
             let cut = format!("{whole}data: {{\"cho");
             assert_eq!(run(&mut tap, &cut, step), whole, "{to:?} {step}");
             assert!(!tap.inside_event() && tap.state() == State::Begun);
-            // What was held goes out if nobody goes on.
-            assert_eq!(finish(&mut tap), "data: {\"cho");
+            // Nor does it go out if nobody goes on: with a blank line it would be a broken event.
+            assert_eq!(finish(&mut tap), "");
             assert_eq!(tap.take_unfinished().unwrap().text, "Hello");
         }
     }
@@ -254,6 +254,42 @@ fn chunks_of_both_parts_present_themselves_alike() {
             chunk.starts_with(r#"data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"first","#),
             "{chunk}"
         );
+    }
+}
+
+#[test]
+fn a_first_event_without_a_name_is_not_believed() {
+    let filters = r#"data: {"id":"","object":"","created":0,"model":"","choices":[],"prompt_filter_results":[{"prompt_index":0}]}"#;
+    let mut first = tap(Dialect::OpenAiChat, Dialect::OpenAiChat);
+    run(&mut first, &format!("{filters}\n\n{}", half(&["Hi"])), 17);
+    let mut second = rest_of(&first.take_unfinished().unwrap(), Dialect::OpenAiChat, Dialect::OpenAiChat);
+    let joined = run(&mut second, &other(&[" there"]), 100) + &finish(&mut second);
+    assert!(joined.contains(r#""id":"chatcmpl-1","object":"chat.completion.chunk","created":1700000000,"model":"first""#), "{joined}");
+}
+
+#[test]
+fn a_stream_that_breaks_says_nothing_of_a_failure() {
+    // What the client is told is the gateway's to say, and that it left is no fault of the provider's.
+    for (from, to) in [
+        (Dialect::OpenAiChat, Dialect::OpenAiChat),
+        (Dialect::Anthropic, Dialect::OpenAiChat),
+        (Dialect::OpenAiChat, Dialect::Anthropic),
+        (Dialect::Anthropic, Dialect::Anthropic),
+    ] {
+        let mut broken = tap(from, to);
+        run(&mut broken, &if from == Dialect::OpenAiChat { half(&["Hi"]) } else { half_message(&["Hi"]) }, 17);
+        finish(&mut broken);
+        assert!(broken.said().is_none() && !broken.whole(), "{from:?} {to:?}");
+    }
+}
+
+#[test]
+fn the_providers_error_is_the_only_one() {
+    let mut passing = Tap::new(Dialect::OpenAiChat, Dialect::OpenAiChat, Face::default(), Wanted { usage: true, ..Wanted::default() });
+    for mut failed in [tap(Dialect::OpenAiChat, Dialect::OpenAiChat), std::mem::take(&mut passing)] {
+        let out = run(&mut failed, &(half(&["Hi"]) + ERROR), 17) + &finish(&mut failed);
+        assert!(out.ends_with(ERROR), "{out}");
+        assert_eq!(failed.fail(Dialect::OpenAiChat, &crate::failure::Failure::UpstreamTimeout), Vec::<u8>::new());
     }
 }
 
