@@ -4,7 +4,6 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { root } from "../gateway/paths.mjs";
 
-
 /** "1.25" as a whole number of 10^-`places`. */
 function fixed(text, places) {
   const [, sign, whole, part = ""] = /^(-?)(\d+)(?:\.(\d+))?$/.exec(text) ?? [];
@@ -31,8 +30,10 @@ export function priceOf(target) {
   const { providers } = JSON.parse(readFileSync(join(root, "src/core/catalog/prices.json"), "utf8"));
   const row = providers[provider]?.models.find((text) => text.split("|")[0] === model);
   if (!row) throw new Error(`the price list has no ${target}`);
-  const [, price, , , more] = row.split("|");
-  if (price.includes(">") || more) throw new Error(`${target} has more than one price: ${row}`);
+  const [, price, , , ...more] = row.split("|");
+  // Other service tiers are not asked for.
+  const other = more.find((text) => !/^(batch|flex|priority) /.test(text));
+  if (price.includes(">") || other) throw new Error(`${target} has more than one price: ${row}`);
   const [input, output, cached = input] = price.split(" ").map((text) => fixed(text, 6));
   return { input, output, cached, text: price };
 }
