@@ -25,7 +25,6 @@ use tollgate_core::catalog::{Health, Provider};
 use tollgate_core::checks::{Change, Checked, Checks, Claim, Policy};
 use tollgate_core::directory::{DirectoryCommand, DirectoryReply};
 use tollgate_core::failure::Failure;
-use tollgate_core::map::Map;
 use tollgate_core::plan::Plan;
 use tollgate_core::price::TierAsked;
 use tollgate_core::text::to_json;
@@ -102,20 +101,7 @@ pub fn how(isolate: &Isolate, known: &KnownConfig, policy: &Policy, name: &str, 
     let request = Asked::read(Endpoint::Chat, &body).map_err(|failure| failure.message())?;
     let bytes = u64::try_from(request.bytes).unwrap_or(u64::MAX);
     let (worst, _) = plan.worst_case(bytes, Some(1), 1, TierAsked::default());
-    let call = Call {
-        request,
-        body,
-        cache: Mode::Skip,
-        cache_ttl_s: None,
-        timeout: None,
-        max_cost: None,
-        metadata: Map::new(),
-        session: String::new(),
-        idempotency: None,
-        dry_run: false,
-        hops: 0,
-        forward: Vec::new(),
-    };
+    let call = Call { cache: Mode::Skip, ..Call::plain(request, body) };
     Ok(How::Token(Box::new(OneToken { call, plan, worst })))
 }
 

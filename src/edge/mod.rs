@@ -19,7 +19,7 @@ use tollgate_core::units::Timestamp;
 pub use tollgate_durable::{DirectoryShell, TenantShell};
 use wasm_bindgen::prelude::*;
 
-/// Half of the work of the usual allocator, and less code.
+/// Fewer instructions for each allocation than the usual one.
 #[global_allocator]
 static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 

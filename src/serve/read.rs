@@ -45,6 +45,26 @@ pub struct Call {
     pub forward: Vec<(&'static str, String)>,
 }
 
+impl Call {
+    /// A request with nothing said about it in headers.
+    pub fn plain(request: Asked, body: Vec<u8>) -> Call {
+        Call {
+            request,
+            body,
+            cache: Mode::default(),
+            cache_ttl_s: None,
+            timeout: None,
+            max_cost: None,
+            metadata: Map::new(),
+            session: String::new(),
+            idempotency: None,
+            dry_run: false,
+            hops: 0,
+            forward: Vec::new(),
+        }
+    }
+}
+
 /// Headers of clients that go on to providers of the same maker's format.
 const FORWARDED: [&str; 5] = ["openai-organization", "openai-project", "openai-beta", "anthropic-version", "anthropic-beta"];
 

@@ -151,14 +151,11 @@ impl Tap {
                 last
             }
             Kind::Passing { decoder, .. } => {
-                // That the end is missing is for the gateway to tell, in `fail`.
                 let deltas = if decoder.over() { Vec::new() } else { decoder.finish() };
-                let told: Vec<Delta> = deltas.into_iter().filter(|d| !matches!(d, Delta::Failed(_))).collect();
-                self.note(&told);
+                self.note_end(deltas);
                 Vec::new()
             }
             Kind::Translated { translator, meter, copy } => {
-                // What is missing is told by the gateway, with its own reason.
                 let (bytes, deltas) = translator.finish_noting();
                 let bytes = match meter {
                     Some(meter) => {
@@ -169,11 +166,16 @@ impl Tap {
                     None => bytes,
                 };
                 copy.push(&bytes);
-                let told: Vec<Delta> = deltas.into_iter().filter(|d| !matches!(d, Delta::Failed(_))).collect();
-                self.note(&told);
+                self.note_end(deltas);
                 bytes
             }
         }
+    }
+
+    /// The last deltas. That the end is missing is for the gateway to tell, with its own reason, in `fail`.
+    fn note_end(&mut self, mut deltas: Vec<Delta>) {
+        deltas.retain(|delta| !matches!(delta, Delta::Failed(_)));
+        self.note(&deltas);
     }
 
     fn look(&mut self) {

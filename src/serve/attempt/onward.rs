@@ -178,26 +178,12 @@ impl Question<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tollgate_core::cache::Mode;
     use tollgate_core::dialect::tap::Wanted;
     use tollgate_core::dialect::{Dialect, Face};
     use tollgate_core::map::Map;
 
     fn call(endpoint: Endpoint, body: &str) -> Call {
-        Call {
-            request: Asked::read(endpoint, body.as_bytes()).unwrap(),
-            body: body.as_bytes().to_vec(),
-            cache: Mode::default(),
-            cache_ttl_s: None,
-            timeout: None,
-            max_cost: None,
-            metadata: Map::new(),
-            session: String::new(),
-            idempotency: None,
-            dry_run: false,
-            hops: 0,
-            forward: Vec::new(),
-        }
+        Call::plain(Asked::read(endpoint, body.as_bytes()).unwrap(), body.as_bytes().to_vec())
     }
 
     /// What a client of chat completions has that was told this.
