@@ -158,30 +158,33 @@ impl<A> Response<A> {
         self
     }
 
-    /// Headers as `name\nvalue\nname\nvalue`, those of [`ALIKE`] first and the others after a NUL. A value that
+    /// Headers as `name\nvalue\nname\nvalue`, those that many answers share first and the others after a NUL. A value that
     /// could break the lines loses what would.
     pub fn flat_headers(&self) -> String {
-        let of = |alike: bool| self.headers.iter().filter(move |(n, _)| ALIKE.contains(n) == alike).map(|(n, v)| (*n, v.as_str()));
         let mut out = String::with_capacity(1024);
-        flat_into(&mut out, of(true));
+        let (alike, own): (Vec<_>, Vec<_>) = self.headers.iter().map(|(n, v)| (*n, v.as_str())).partition(|(n, _)| alike(n));
+        flat_into(&mut out, alike.into_iter());
         out.push('\0');
-        flat_into(&mut out, of(false));
+        flat_into(&mut out, own.into_iter());
         out
     }
 }
 
-/// Headers whose values many answers share: `entry.mjs` keeps copies of them.
-const ALIKE: [&str; 9] = [
-    "content-type",
-    "cache-control",
-    "x-tollgate-cache",
-    "x-tollgate-provider",
-    "x-tollgate-model",
-    "x-tollgate-attempts",
-    "x-tollgate-route",
-    "x-ratelimit-limit-requests",
-    "x-ratelimit-limit-tokens",
-];
+/// Whether many answers share a header's value: `entry.mjs` keeps copies of these.
+fn alike(name: &str) -> bool {
+    matches!(
+        name,
+        "content-type"
+            | "cache-control"
+            | "x-tollgate-cache"
+            | "x-tollgate-provider"
+            | "x-tollgate-model"
+            | "x-tollgate-attempts"
+            | "x-tollgate-route"
+            | "x-ratelimit-limit-requests"
+            | "x-ratelimit-limit-tokens"
+    )
+}
 
 /// Headers as `name\nvalue\nname\nvalue`, control characters and what is not Latin-1 taken out.
 pub fn flat<'a>(headers: impl Iterator<Item = (&'a str, &'a str)>) -> String {

@@ -295,3 +295,15 @@ test("a caller's own request id is kept beside ours", async () => {
   refused(answer, FAILURES.json);
   assert.equal(answer.headers["x-client-request-id"], "theirs-1");
 });
+
+// Answers are copies of a template: what one of them adds must not show in the next.
+test("what one answer's headers say, the next one's do not", async () => {
+  for (const body of [good, "{"]) {
+    const first = await rival.chat(body, { headers: { "x-request-id": "theirs-2" } });
+    const next = await rival.chat(body);
+    assert.equal(first.headers["x-client-request-id"], "theirs-2");
+    assert.equal(next.headers["x-client-request-id"], undefined);
+    assert.notEqual(next.headers["x-request-id"], first.headers["x-request-id"]);
+    assert.equal(next.status, first.status);
+  }
+});
