@@ -2,9 +2,8 @@
 
 use crate::store::Store;
 use std::cell::RefCell;
-use tollgate_core::protocol::{Message, Reply, VERSION};
+use tollgate_core::protocol::{Reply, VERSION, read_message, write_reply};
 use tollgate_core::tenant::{Answer, Outcome, Tenant};
-use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 use wasm_bindgen::prelude::*;
 use worker::worker_sys::DurableObjectState;
@@ -38,7 +37,7 @@ impl TenantShell {
     /// # Errors
     /// When the disk fails. Everything is idempotent, so the caller may send the message again.
     pub fn turn(&self, message: &str, now: f64) -> Result<String, JsValue> {
-        let message: Message = match serde_json::from_str(message) {
+        let message = match read_message(message) {
             Ok(message) => message,
             Err(e) => return reply(&Reply::Failed { why: format!("unreadable message: {e}") }),
         };
@@ -88,8 +87,8 @@ impl TenantShell {
     }
 }
 
-fn reply<T: serde::Serialize>(value: &T) -> Result<String, JsValue> {
-    to_json(value).map_err(|e| JsValue::from_str(&e.to_string()))
+fn reply(reply: &Reply) -> Result<String, JsValue> {
+    write_reply(reply).map_err(|e| JsValue::from_str(&e.to_string()))
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "Date.now() is a whole number of milliseconds")]

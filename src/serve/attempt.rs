@@ -257,8 +257,8 @@ async fn ask_target<W: World + Clone + 'static>(
     let busy = isolate.busy(target.name());
     let won = |busy, target, began, given| Won { via: world.clone(), target, busy, began, given };
     let mut began = world.now();
-    let prepared = prepare(isolate, known, &target, call, question.clamp, question.deadline, began);
-    let ask = match prepared {
+    let prepared = |now| prepare(isolate, known, &target, call, question.clamp, question.deadline, now);
+    let mut ask = match prepared(began) {
         Ok(Prepared::Ask(ask)) => ask,
         Ok(Prepared::Estimate(tokens)) => return Ok(won(busy, target, began, estimate(call, tokens))),
         Err(unsent) => return Err(tries.pass_over(&target, question, &unsent)),
@@ -271,7 +271,7 @@ async fn ask_target<W: World + Clone + 'static>(
     let mut tried = Vec::new();
     let mut key = isolate.choose_key(&ring, &tried, began, facts.seed);
     loop {
-        let mut request = ask.request.clone();
+        let mut request = ask.request;
         let secret = key.as_ref().map(|key| key.secret.reveal());
         if let Err(why) = sign_with(isolate, ask.auth, secret, &mut request, began) {
             return Err(tries.pass_over(&target, question, &Unsent::NotConfigured(why)));
@@ -357,6 +357,12 @@ async fn ask_target<W: World + Clone + 'static>(
             Step::Stop => return Err(None),
         }
         began = world.now();
+        // Less time is left than before.
+        ask = match prepared(began) {
+            Ok(Prepared::Ask(again)) => again,
+            Ok(Prepared::Estimate(_)) => return Err(None),
+            Err(unsent) => return Err(tries.pass_over(&target, question, &unsent)),
+        };
     }
 }
 

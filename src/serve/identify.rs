@@ -8,8 +8,7 @@ use std::rc::Rc;
 use tollgate_core::auth;
 use tollgate_core::failure::Failure;
 use tollgate_core::ids::TenantId;
-use tollgate_core::protocol::{Command, Live, Message, Reply, VERSION};
-use tollgate_core::text::to_json;
+use tollgate_core::protocol::{Command, Live, Reply, read_reply, write_message};
 
 /// Somebody with a well-formed key.
 #[derive(Clone, Debug)]
@@ -38,13 +37,20 @@ pub fn caller(isolate: &Isolate, head: &Head) -> Result<Caller, Failure> {
 /// # Errors
 /// [`Failure::LedgerUnavailable`] or [`Failure::Overloaded`].
 pub async fn ask<W: Objects>(world: &W, tenant: &TenantId, command: Command) -> Result<Reply, Failure> {
-    let message = Message { v: VERSION, tenant: tenant.clone(), command };
-    let message = to_json(&message).map_err(|_| Failure::Internal)?;
+    tell(world, tenant, &command).await
+}
+
+/// Tells a tenant's object, perhaps again.
+///
+/// # Errors
+/// As [`ask`].
+pub async fn tell<W: Objects>(world: &W, tenant: &TenantId, command: &Command) -> Result<Reply, Failure> {
+    let message = write_message(tenant, command).map_err(|_| Failure::Internal)?;
     let reply = world.tenant(tenant, &message).await.map_err(|e| match e {
         crate::ports::Unavailable::Overloaded => Failure::Overloaded,
         _ => Failure::LedgerUnavailable,
     })?;
-    match serde_json::from_str(&reply) {
+    match read_reply(&reply) {
         Ok(Reply::Failed { .. }) | Err(_) => Err(Failure::LedgerUnavailable),
         Ok(reply) => Ok(reply),
     }

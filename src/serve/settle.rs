@@ -10,7 +10,7 @@ use tollgate_core::degrade::Degrade;
 use tollgate_core::ids::{PermitId, TenantId};
 use tollgate_core::plan::Target;
 use tollgate_core::price::Usage;
-use tollgate_core::protocol::{Attempt, Command, Hold, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer};
+use tollgate_core::protocol::{Attempt, Command, Hold, MAX_ANSWER, MAX_REPORTS, Outcome, Permit, Reply, Report, StoredAnswer, read_reply};
 use tollgate_core::retry::Signal;
 use tollgate_core::route::{Decision, Inputs, Record};
 use tollgate_core::savings::{Origin, Saved, Story};
@@ -201,7 +201,7 @@ fn tell<W: World + Clone + 'static>(world: &W, tenant: &TenantId, command: Comma
     let (sender, tenant) = (world.clone(), tenant.clone());
     world.later(async move {
         for pause in PAUSES {
-            if super::identify::ask(&sender, &tenant, command.clone()).await.is_ok() {
+            if super::identify::tell(&sender, &tenant, &command).await.is_ok() {
                 return;
             }
             sender.sleep(pause).await;
@@ -216,7 +216,7 @@ fn report(permit: Permit, attempts: Vec<Attempt>) -> Report {
 
 /// A reply of a tenant's object that came after its request gave up: a permit in it is released.
 pub fn unclaimed(isolate: &Isolate, tenant: &str, reply: &str) {
-    if let (Some(tenant), Ok(Reply::Permit(permit))) = (TenantId::parse(tenant), serde_json::from_str(reply)) {
+    if let (Some(tenant), Ok(Reply::Permit(permit))) = (TenantId::parse(tenant), read_reply(reply)) {
         isolate.leave(&tenant, report(permit, Vec::new()));
     }
 }
@@ -230,11 +230,13 @@ async fn deliver<W: World>(world: &W, isolate: &Isolate, tenant: &TenantId, with
         if reports.is_empty() {
             break;
         }
-        let sent = super::identify::ask(world, tenant, Command::Report { reports: reports.clone() }).await;
-        if sent.is_ok() {
+        let command = Command::Report { reports };
+        if super::identify::tell(world, tenant, &command).await.is_ok() {
             continue;
         }
-        isolate.requeue(tenant, reports);
+        if let Command::Report { reports } = command {
+            isolate.requeue(tenant, reports);
+        }
         match pauses.next() {
             Some(pause) => world.sleep(*pause).await,
             None => {

@@ -7,10 +7,13 @@
 mod permit;
 mod secret;
 mod state;
+mod usual;
 
 pub use permit::{Denial, Permit, Repeated};
 pub use secret::{NewSecret, SecretView};
 pub use state::{BudgetState, Counts, Crossed, KeyView, LimitState, Live, Offender, ProviderRow, Totals, UsageRow, ViolationRow};
+pub(crate) use usual::write;
+pub use usual::{read_message, read_reply, write_message, write_reply};
 
 use crate::budget::AccountKey;
 use crate::checks::Unreachable;

@@ -56,7 +56,7 @@ impl Tenant {
                 lines.push(corrected(now, &report, expired, &mut lost));
             }
         }
-        self.record_lines(now, &lines, writes);
+        self.record_lines(now, lines, writes);
         self.keep_records(now, records, writes);
         Reply::Done
     }
@@ -97,15 +97,18 @@ impl Tenant {
         let lines: Vec<Line> = lines.collect();
         // After a long silence there may be more than a row of the disk holds.
         for lines in lines.chunks(MAX_REPORTS) {
-            self.record_lines(now, lines, writes);
+            self.record_lines(now, lines.to_vec(), writes);
         }
     }
 
     /// Records lines, in as many rows as they need. The lines of a permit stay together.
-    fn record_lines(&mut self, now: Timestamp, lines: &[Line], writes: &mut Vec<Write>) {
+    fn record_lines(&mut self, now: Timestamp, lines: Vec<Line>, writes: &mut Vec<Write>) {
+        let charges = |lines: &[Line]| lines.iter().fold(0_usize, |n, l| n.saturating_add(l.charges.len()));
+        if charges(&lines) <= MAX_CHARGES {
+            return self.record_row(now, lines, writes);
+        }
         let mut row: Vec<Line> = Vec::new();
         for permit in lines.chunk_by(|a, b| a.permit == b.permit) {
-            let charges = |lines: &[Line]| lines.iter().fold(0_usize, |n, l| n.saturating_add(l.charges.len()));
             if charges(&row).saturating_add(charges(permit)) > MAX_CHARGES {
                 self.record_row(now, std::mem::take(&mut row), writes);
             }
