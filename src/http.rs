@@ -158,8 +158,8 @@ impl<A> Response<A> {
         self
     }
 
-    /// Headers as `name\nvalue\nname\nvalue`, those that many answers share first and the others after a NUL. A value that
-    /// could break the lines loses what would.
+    /// Headers as `name\nvalue\nname\nvalue`, those that many answers share first and the others after a NUL. A value
+    /// that could break the lines loses what would.
     pub fn flat_headers(&self) -> String {
         let mut out = String::with_capacity(1024);
         let (alike, own): (Vec<_>, Vec<_>) = self.headers.iter().map(|(n, v)| (*n, v.as_str())).partition(|(n, _)| alike(n));

@@ -27,8 +27,8 @@ let colo;
 /** The first lines of a request, as Rust reads them. Looking at those that are there is cheaper than asking for each. */
 function headOf(request) {
   const { url } = request;
-  colo ??= request.cf?.colo ?? "";
-  let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${colo}`;
+  colo ??= request.cf?.colo;
+  let head = `${request.method}\n${url.slice(url.indexOf("/", 8))}\n${colo ?? ""}`;
   request.headers.forEach((value, name) => {
     const place = PLACES.get(name);
     if (place !== undefined) head += place + value;
