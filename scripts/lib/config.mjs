@@ -25,8 +25,9 @@ const list = (items) => `[\n${items.map((item) => `    ${item},\n`).join("")}  ]
  * @param {string} [options.kvAddress]  host:port of a KV server to use in place of the built-in one
  * @param {number} options.kvMinTtlS    smallest TTL that the built-in KV accepts
  * @param {string} [options.aiAddress]  host:port of a server that answers for Workers AI; without it there is no binding AI
+ * @param {string} [options.cfHeader]   request header whose value (JSON) the worker sees as `request.cf`, as from Cloudflare
  */
-export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS, aiAddress }) {
+export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS, aiAddress, cfHeader }) {
   // Values come from the environment and not from this file, so no secret is written to disk.
   const variableBindings = variables.map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`);
   const kvService = kvAddress
@@ -45,7 +46,7 @@ const config :Workerd.Config = (
     `(name = "internet", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true)))`,
   ])},
   sockets = ${list([
-    `(name = "http", address = ${text(`${host}:${port}`)}, http = (), service = "gateway")`,
+    `(name = "http", address = ${text(`${host}:${port}`)}, http = ${cfHeader ? `(cfBlobHeader = ${text(cfHeader)})` : "()"}, service = "gateway")`,
     `(name = "control", address = ${text(`${host}:0`)}, http = (), service = "control")`,
   ])},
 );

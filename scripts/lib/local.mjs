@@ -51,6 +51,7 @@ export function workerdPath() {
  * @param {string} [options.kvAddress] host:port of an HTTP server to use as the KV namespace
  * @param {number} [options.kvMinTtlS] smallest TTL the built-in KV accepts, 60 as on Cloudflare
  * @param {string} [options.aiAddress] host:port of a server that answers for Workers AI, as the binding AI
+ * @param {string} [options.cfHeader]  request header whose value (JSON) the worker sees as `request.cf`
  * @returns {Promise<Gateway>}
  *
  * @typedef {object} Gateway
@@ -73,12 +74,13 @@ export async function startGateway({
   kvAddress,
   kvMinTtlS = 60,
   aiAddress,
+  cfHeader,
 }) {
   // On Cloudflare the platform tells that a client left. Here a client that closes politely shows only
   // when something is written to it, so silent streams are written to often.
   const defaults = { TOLLGATE_HEARTBEAT_MS: "500", TOLLGATE_HOLD_MS: "500" };
   const variables = Object.fromEntries(Object.entries({ ...defaults, ...env }).filter(([, value]) => value != null));
-  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, aiAddress, names: Object.keys(variables) });
+  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, aiAddress, cfHeader, names: Object.keys(variables) });
 
   // --experimental admits the control worker's flag; the gateway sets none.
   const child = spawn(workerdPath(), ["serve", "--experimental", "--control-fd=3", configFile], {
