@@ -5,6 +5,9 @@ import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
 import { root } from "./paths.mjs";
 
+/** How `workerd` is run: by which program, with which flags of V8, and how long it may take to start. */
+export const runtime = { program: createRequire(`${root}/package.json`)("workerd").default, v8Flags: [], startLimitMs: 20_000 };
+
 const running = new Set();
 const cleanups = new Set();
 let stopped;
@@ -97,10 +100,10 @@ export async function serve(name, command, args, { fd = 1, env } = {}) {
     });
   });
   if (fd !== 1) child.stdout.resume();
-  const first = await Promise.race([port, child.closed, sleep(20000, "late", { ref: false })]);
+  const first = await Promise.race([port, child.closed, sleep(runtime.startLimitMs, "late", { ref: false })]);
   if (typeof first !== "number") {
     await end(child);
-    const why = first === "late" ? "was not ready after 20 s" : (first.error?.message ?? "ended at once");
+    const why = first === "late" ? `was not ready after ${runtime.startLimitMs / 1000} s` : (first.error?.message ?? "ended at once");
     throw new Error(`${name} ${why}\n${errors.trim()}`);
   }
   return { pid: child.pid, port: first, stop: () => end(child) };
@@ -108,8 +111,7 @@ export async function serve(name, command, args, { fd = 1, env } = {}) {
 
 /** `workerd serve` with a configuration file; the port is the one the system picked. */
 export function serveWorkerd(name, args) {
-  const workerd = createRequire(`${root}/package.json`)("workerd").default;
-  return serve(name, workerd, ["serve", "--control-fd=3", ...args], { fd: 3 });
+  return serve(name, runtime.program, ["serve", "--control-fd=3", ...args], { fd: 3 });
 }
 
 const proc = process.platform === "linux";

@@ -4,6 +4,7 @@ import { arch, cpus, platform } from "node:os";
 import { parseArgs } from "node:util";
 import { measure, shapes } from "./cells.mjs";
 import { coldStart, coldStartTable } from "./coldstart.mjs";
+import { countInstructions, instructionsTable } from "./instructions.mjs";
 import { makeStore } from "./paths.mjs";
 import { prepare } from "./prepare.mjs";
 import { atEnd, stopAll } from "./processes.mjs";
@@ -35,6 +36,7 @@ function readOptions() {
         json: flag,
         gate: flag,
         "cold-start": flag,
+        instructions: flag,
       },
     }));
   } catch (error) {
@@ -42,10 +44,12 @@ function readOptions() {
   }
   const cold = values["cold-start"];
   const usual = Object.keys(targets).filter((name) => targets[name].usual);
-  const asked = values.only?.split(",") ?? (cold ? ["js-pass", "tollgate", "portkey"] : usual);
+  const asked = values.only?.split(",") ?? (cold || values.instructions ? ["js-pass", "tollgate", "portkey"] : usual);
   const unknown = asked.filter((name) => !(name in targets));
   if (unknown.length) throw new Misuse(`no target ${unknown.join(", ")}; there are ${Object.keys(targets).join(", ")}`);
   if (cold && asked.includes("direct")) throw new Misuse("--cold-start starts gateways, so direct has no place in it");
+  if (values.instructions && (cold || values.gate || values.secs !== undefined)) throw new Misuse("--instructions goes with --rounds, --only, --quick and --json");
+  if (values.instructions && asked.includes("direct")) throw new Misuse("--instructions counts those of workerd, so direct has no place in it");
   if (cold && values.gate) throw new Misuse("--gate judges the load, not --cold-start");
   const [rounds, secs] = values.quick ? [2, 1] : [cold ? 7 : 5, 3];
   return {
@@ -58,6 +62,7 @@ function readOptions() {
     json: values.json,
     gate: values.gate,
     cold,
+    instructions: values.instructions,
   };
 }
 
@@ -116,6 +121,11 @@ async function main() {
   if (!store.memory) say("note: object storage is on a disk, so fsync decides and CPU per request is too high");
   const mock = await startMock();
   const about = { machine: machine(store), rounds_run: options.rounds, seconds: options.secs };
+  if (options.instructions) {
+    const rows = await countInstructions(options.names, mock, store.path, options.rounds, say);
+    await print(options.json ? JSON.stringify({ ...about, instructions: rows }, null, 1) : `\n${instructionsTable(rows)}`);
+    return true;
+  }
   if (!options.cold) return reportLoad(options, await loadRounds(options, mock, store.path), about);
   const all = await coldStart(options.names, mock, store.path, options.rounds, shuffled);
   await print(options.json ? JSON.stringify({ ...about, cold_start: all }, null, 1) : `\n${coldStartTable(all)}`);

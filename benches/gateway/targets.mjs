@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { crates, here, portkey, root, thinWasm } from "./paths.mjs";
-import { atEnd, serve, serveWorkerd } from "./processes.mjs";
+import { atEnd, runtime, serve, serveWorkerd } from "./processes.mjs";
 
 const PATH = "/v1/chat/completions";
 const UPSTREAM_KEY = "sk-mock-0123456789abcdef0123456789abcdef";
@@ -70,6 +70,7 @@ async function startTollgate(mock, store) {
     stateDir,
     port: 0,
     quiet: true,
+    ...runtime,
     env: {
       TOLLGATE_ADMIN_TOKEN: secrets.token,
       TOLLGATE_KEY_PEPPER: secrets.pepper,

@@ -25,9 +25,10 @@ const list = (items) => `[\n${items.map((item) => `    ${item},\n`).join("")}  ]
  * @param {string} [options.kvAddress]  host:port of a KV server to use in place of the built-in one
  * @param {number} options.kvMinTtlS    smallest TTL that the built-in KV accepts
  * @param {string} [options.aiAddress]  host:port of a server that answers for Workers AI; without it there is no binding AI
+ * @param {string[]} [options.v8Flags]
  * @param {string} [options.cfHeader]   request header whose value (JSON) the worker sees as `request.cf`, as from Cloudflare
  */
-export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS, aiAddress, cfHeader }) {
+export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTtlS, aiAddress, cfHeader, v8Flags = [] }) {
   // Values come from the environment and not from this file, so no secret is written to disk.
   const variableBindings = variables.map((name) => `(name = ${text(name)}, fromEnvironment = ${text(name)})`);
   const kvService = kvAddress
@@ -36,6 +37,7 @@ export function gatewayConfig({ host, port, doDir, variables, kvAddress, kvMinTt
   return `using Workerd = import "/workerd/workerd.capnp";
 
 const config :Workerd.Config = (
+  v8Flags = ${list(v8Flags.map(text))},
   services = ${list([
     `(name = "gateway", worker = .gateway)`,
     kvService,

@@ -51,6 +51,9 @@ export function workerdPath() {
  * @param {string} [options.kvAddress] host:port of an HTTP server to use as the KV namespace
  * @param {number} [options.kvMinTtlS] smallest TTL the built-in KV accepts, 60 as on Cloudflare
  * @param {string} [options.aiAddress] host:port of a server that answers for Workers AI, as the binding AI
+ * @param {string} [options.program]   what to run in place of workerd
+ * @param {string[]} [options.v8Flags]
+ * @param {number} [options.startLimitMs]  how long the start may take
  * @param {string} [options.cfHeader]  request header whose value (JSON) the worker sees as `request.cf`
  * @returns {Promise<Gateway>}
  *
@@ -75,15 +78,18 @@ export async function startGateway({
   kvMinTtlS = 60,
   aiAddress,
   cfHeader,
+  program = workerdPath(),
+  v8Flags,
+  startLimitMs = START_LIMIT_MS,
 }) {
   // On Cloudflare the platform tells that a client left. Here a client that closes politely shows only
   // when something is written to it, so silent streams are written to often.
   const defaults = { TOLLGATE_HEARTBEAT_MS: "500", TOLLGATE_HOLD_MS: "500" };
   const variables = Object.fromEntries(Object.entries({ ...defaults, ...env }).filter(([, value]) => value != null));
-  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, aiAddress, cfHeader, names: Object.keys(variables) });
+  const configFile = await writeState({ bundleDir, stateDir, port, kvAddress, kvMinTtlS, aiAddress, cfHeader, v8Flags, names: Object.keys(variables) });
 
   // --experimental admits the control worker's flag; the gateway sets none.
-  const child = spawn(workerdPath(), ["serve", "--experimental", "--control-fd=3", configFile], {
+  const child = spawn(program, ["serve", "--experimental", "--control-fd=3", configFile], {
     env: { PATH: process.env.PATH, HOME: process.env.HOME, TZ: "UTC", ...sslVariables(), ...variables },
     stdio: ["ignore", "pipe", "pipe", "pipe"],
     detached,
@@ -96,7 +102,7 @@ export async function startGateway({
 
   let ports;
   try {
-    ports = await listening(child, exited, ["http", "control"]);
+    ports = await listening(child, exited, ["http", "control"], startLimitMs);
   } catch (error) {
     child.kill("SIGKILL");
     const quoted = lastLines.join("\n");
@@ -163,10 +169,10 @@ function followOutput(child, quiet, onLog) {
 }
 
 /** The ports by socket name, from workerd's messages on the control pipe. */
-function listening(child, exited, sockets) {
+function listening(child, exited, sockets, limitMs) {
   return new Promise((resolve, reject) => {
     const ports = {};
-    const timer = setTimeout(() => reject(new Error("workerd does not listen")), START_LIMIT_MS);
+    const timer = setTimeout(() => reject(new Error("workerd does not listen")), limitMs);
     const lines = createInterface({ input: child.stdio[3] });
     lines.on("line", (line) => {
       const message = JSON.parse(line);
