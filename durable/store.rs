@@ -6,7 +6,7 @@ use tollgate_core::directory::MAX_BOOKS;
 use tollgate_core::ids::{TenantId, ulid};
 use tollgate_core::price::PriceBook;
 use tollgate_core::protocol::{Reply, Totals};
-use tollgate_core::tenant::{Fact, Query, Snapshot, Stored, Write, top, write_facts};
+use tollgate_core::tenant::{Query, Snapshot, Stored, Write, top, write_facts};
 use tollgate_core::text::to_json;
 use tollgate_core::units::Timestamp;
 use worker::{SqlCursor, SqlStorage, SqlStorageValue as Value};
@@ -73,12 +73,12 @@ fn text(s: impl Into<String>) -> Value {
     Value::String(s.into())
 }
 
-fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
-    to_json(value).map(Value::String).map_err(|e| e.to_string())
+fn written(json: Result<String, serde_json::Error>) -> Result<Value, Failed> {
+    json.map(Value::String).map_err(|e| e.to_string())
 }
 
-fn journal(facts: &[Fact]) -> Result<Value, Failed> {
-    write_facts(facts).map(Value::String).map_err(|e| e.to_string())
+fn json<T: serde::Serialize>(value: &T) -> Result<Value, Failed> {
+    written(to_json(value))
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &str) -> Result<T, Failed> {
@@ -227,7 +227,10 @@ impl Store {
     fn write(&self, write: &Write) -> Result<(), Failed> {
         match write {
             Write::Append { n, at, facts } => {
-                self.exec("INSERT INTO journal (n, at, facts) VALUES (?, ?, ?)", vec![count(*n)?, int(at.0)?, journal(facts)?])?;
+                self.exec(
+                    "INSERT INTO journal (n, at, facts) VALUES (?, ?, ?)",
+                    vec![count(*n)?, int(at.0)?, written(write_facts(facts))?],
+                )?;
             }
             Write::Snapshot(snapshot) => self.write_snapshot(snapshot)?,
             Write::Usage(rows) => {

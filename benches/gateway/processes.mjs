@@ -1,12 +1,14 @@
 // Starts programs, remembers them, measures their CPU time and stops them by pid.
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync, readdirSync } from "node:fs";
-import { createRequire } from "node:module";
 import { setTimeout as sleep } from "node:timers/promises";
-import { root } from "./paths.mjs";
+import { workerdPath } from "../../scripts/lib/local.mjs";
 
-/** How `workerd` is run: by which program, with which flags of V8, and how long it may take to start. */
-export const runtime = { program: createRequire(`${root}/package.json`)("workerd").default, v8Flags: [], startLimitMs: 20_000 };
+/** How long a program may take to be ready, in milliseconds. */
+const START_LIMIT_MS = 20_000;
+
+/** How `workerd` is run where it is not in the usual way: `program`, `v8Flags` and `startLimitMs` of `startGateway`. */
+export const runtime = {};
 
 const running = new Set();
 const cleanups = new Set();
@@ -100,10 +102,11 @@ export async function serve(name, command, args, { fd = 1, env } = {}) {
     });
   });
   if (fd !== 1) child.stdout.resume();
-  const first = await Promise.race([port, child.closed, sleep(runtime.startLimitMs, "late", { ref: false })]);
+  const { startLimitMs = START_LIMIT_MS } = runtime;
+  const first = await Promise.race([port, child.closed, sleep(startLimitMs, "late", { ref: false })]);
   if (typeof first !== "number") {
     await end(child);
-    const why = first === "late" ? `was not ready after ${runtime.startLimitMs / 1000} s` : (first.error?.message ?? "ended at once");
+    const why = first === "late" ? `was not ready after ${startLimitMs / 1000} s` : (first.error?.message ?? "ended at once");
     throw new Error(`${name} ${why}\n${errors.trim()}`);
   }
   return { pid: child.pid, port: first, stop: () => end(child) };
@@ -111,7 +114,7 @@ export async function serve(name, command, args, { fd = 1, env } = {}) {
 
 /** `workerd serve` with a configuration file; the port is the one the system picked. */
 export function serveWorkerd(name, args) {
-  return serve(name, runtime.program, ["serve", "--control-fd=3", ...args], { fd: 3 });
+  return serve(name, runtime.program ?? workerdPath(), ["serve", "--control-fd=3", ...args], { fd: 3 });
 }
 
 const proc = process.platform === "linux";

@@ -15,6 +15,12 @@ const say = (text) => process.stderr.write(`${text}\n`);
 /** Resolves when it is written, since the program ends by process.exit. */
 const print = (text) => new Promise((resolve) => process.stdout.write(`${text}\n`, resolve));
 
+/**
+ * Seconds under each shape of load before the first round. V8 optimises a function when it has run often enough: with a
+ * second's requests the slow half of a gateway's code, and the optimising itself, would be what is measured.
+ */
+const WARM_UP_S = 10;
+
 class Misuse extends Error {}
 
 function positive(name, text) {
@@ -53,8 +59,6 @@ function readOptions() {
   if (cold && values.gate) throw new Misuse("--gate judges the load, not --cold-start");
   const [rounds, secs] = values.quick ? [2, 1] : [cold ? 7 : 5, 3];
   return {
-    // V8 optimises a function when it has run often enough: with a second's requests the slow half of a gateway's
-    // code, and the optimising itself, would be what is measured.
     warmUp: values.quick ? 1 : WARM_UP_S,
     names: Object.keys(targets).filter((name) => asked.includes(name)),
     rounds: positive("rounds", values.rounds ?? rounds),
@@ -65,9 +69,6 @@ function readOptions() {
     instructions: values.instructions,
   };
 }
-
-/** Seconds under each shape of load before the first round. */
-const WARM_UP_S = 10;
 
 function shuffled(items) {
   const left = [...items];

@@ -47,9 +47,7 @@ before(async () => {
     env: { TOLLGATE_LOG: undefined },
     providers: () => ({ odd: row(["openai", "responses"], "/v1"), "odd-anthropic": row(["anthropic"], "/v1") }),
   });
-  await site.gateway.stop();
-  site.options.env.TOLLGATE_PLAIN_HTTP_HOSTS += `,${new URL(provider.url).host}`;
-  await site.start();
+  await site.restartAllowing(new URL(provider.url).host);
   tenant = await site.tenant("bytes");
 });
 

@@ -43,9 +43,7 @@ before(async () => {
     env: { TOLLGATE_LOG: undefined },
     providers: () => Object.fromEntries(FORMATS.map(row)),
   });
-  await site.gateway.stop();
-  site.options.env.TOLLGATE_PLAIN_HTTP_HOSTS = `${site.options.env.TOLLGATE_PLAIN_HTTP_HOSTS},${host}`;
-  await site.start();
+  await site.restartAllowing(host);
   tenant = await site.tenant("json", { cache: { enabled: true } });
 });
 

@@ -87,6 +87,13 @@ class Site {
     this.gateway = await startGateway({ ...this.options, onLog: (line) => this.log.push(line) });
   }
 
+  /** A new process, which may ask this host without TLS. */
+  async restartAllowing(host) {
+    await this.gateway.stop();
+    this.options.env.TOLLGATE_PLAIN_HTTP_HOSTS += `,${host}`;
+    await this.start();
+  }
+
   /** SIGKILL, and a new process on the same state. */
   async killAndRestart() {
     await this.gateway.kill();

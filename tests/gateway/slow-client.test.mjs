@@ -36,9 +36,7 @@ before(async () => {
   const url = `http://127.0.0.1:${provider.address().port}`;
   const price = { input_usd_per_mtok: "0.50", output_usd_per_mtok: "1.50" };
   site = await openSite({ providers: () => ({ large: { base_url: `${url}/v1`, auth: "none", default_price: price } }) });
-  await site.gateway.stop();
-  site.options.env.TOLLGATE_PLAIN_HTTP_HOSTS += `,${new URL(url).host}`;
-  await site.start();
+  await site.restartAllowing(new URL(url).host);
 });
 
 after(async () => {

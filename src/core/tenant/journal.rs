@@ -2,10 +2,7 @@
 
 use super::facts::{Charge, Fact, Line};
 use crate::protocol::write::{Done, ROOM_PER_REPORT, account, attempt, id};
-use crate::text::Draft;
-
-/// Room for the facts of most turns that end nothing, in bytes.
-const ROOM: usize = 512;
+use crate::text::{Draft, ROOM};
 
 /// Facts as text, as they are stored.
 ///

@@ -1,11 +1,13 @@
 //! JSON text, written piece by piece.
 
 use serde::Serialize;
+use std::io::{self, Write};
 
 /// JSON text under way. Whoever writes it answers for the commas and braces.
 pub struct Draft(Vec<u8>);
 
-/// Pieces up to this length, in bytes, are copied word by word: a call of the general copy would take longer.
+/// Pieces up to this length, in bytes, are copied word by word. Most of what is written is as short, and a call of the
+/// general copy for each would take longer than everything else.
 const LONG: usize = 32;
 
 impl Draft {
@@ -16,7 +18,11 @@ impl Draft {
 
     /// A piece as it is.
     pub fn put(&mut self, piece: &str) {
-        let mut rest = piece.as_bytes();
+        self.copy(piece.as_bytes());
+    }
+
+    fn copy(&mut self, piece: &[u8]) {
+        let mut rest = piece;
         if rest.len() > LONG {
             return self.0.extend_from_slice(rest);
         }
@@ -67,8 +73,7 @@ impl Draft {
     /// # Errors
     /// Those of [`super::to_json`].
     pub fn value<T: Serialize>(&mut self, value: &T) -> Result<(), serde_json::Error> {
-        self.put(&super::to_json(value)?);
-        Ok(())
+        serde_json::to_writer(self, value)
     }
 
     /// A list in brackets.
@@ -97,6 +102,21 @@ impl Draft {
     /// Never: all that was put is text.
     pub fn finish(self) -> Result<String, serde_json::Error> {
         String::from_utf8(self.0).map_err(serde::ser::Error::custom)
+    }
+}
+
+/// What `serde` writes by.
+impl Write for Draft {
+    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+        self.copy(piece);
+        Ok(piece.len())
+    }
+    fn write_all(&mut self, piece: &[u8]) -> io::Result<()> {
+        self.copy(piece);
+        Ok(())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::perf::Seen;
 use crate::price::Usage;
 use crate::protocol::{Admit, Attempt, Command, Hold, LimitState, Message, Outcome, Permit, Reply, Report, TokenBound};
 use crate::text::Scan;
-use crate::units::{Amount, NanoUsd, Timestamp};
+use crate::units::{NanoUsd, Timestamp};
 
 /// Reads a message.
 ///
@@ -114,15 +114,10 @@ fn admission(scan: &mut Scan<'_>) -> Option<Admit> {
     Some(Admit { key_hash, config, config_at, model, worst_case, input_cost, tokens, providers, view, ..Admit::default() })
 }
 
-/// Money as it is stored. What is out of bounds is read the general way.
+/// Money, or another amount, as it is stored. What is out of bounds is read the general way.
 fn money(scan: &mut Scan<'_>) -> Option<NanoUsd> {
     let n = scan.int()?;
     Some(NanoUsd::new(n)).filter(|money| money.get() == n)
-}
-
-fn amount(scan: &mut Scan<'_>) -> Option<Amount> {
-    let n = scan.int()?;
-    Some(Amount::new(n)).filter(|amount| amount.get() == n)
 }
 
 fn id(scan: &mut Scan<'_>) -> Option<PermitId> {
@@ -143,7 +138,7 @@ fn hold(scan: &mut Scan<'_>) -> Option<Hold> {
     let measure = if scan.has(",\"m\":") { scan.word()? } else { Measure::Budget };
     let by_provider = if scan.has(",\"v\":") { scan.truth()? } else { false };
     scan.lit("},\"n\":")?;
-    let amount = amount(scan)?;
+    let amount = money(scan)?.into();
     scan.lit("}")?;
     Some(Hold { account: AccountKey { rule, subject, period, measure, by_provider }, amount })
 }

@@ -4,14 +4,12 @@ use crate::budget::{AccountKey, Measure};
 use crate::ids::{PermitId, TenantId};
 use crate::price::Usage;
 use crate::protocol::{Admit, Attempt, Command, Hold, LimitState, Outcome, Permit, Reply, Report, VERSION};
-use crate::text::{Draft, to_json};
+use crate::text::{Draft, ROOM, to_json};
 use crate::units::Timestamp;
 
 /// What writing comes to.
 pub(crate) type Done = Result<(), serde_json::Error>;
 
-/// Room for most messages, in bytes.
-const ROOM: usize = 512;
 /// Room for most reports.
 pub(crate) const ROOM_PER_REPORT: usize = 384;
 
